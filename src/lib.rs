@@ -1,1 +1,15 @@
-//! clawinit.
+//! clawinit: the init for containers. See `docs/design.md`.
+//!
+//! The data goes one way: signal, [`core::Event`], [`core::step`], [`core::Action`]s, and back
+//! to the wait. [`init`] has the loop, [`kernel`] the system calls.
+
+pub mod cli;
+pub mod config;
+pub mod core;
+pub mod init;
+pub mod kernel;
+pub mod leftovers;
+pub mod report;
+pub mod signal;
+pub mod verbs;
+pub mod watch;

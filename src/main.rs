@@ -1,1 +1,3 @@
-fn main() {}
+//! clawinit, the program; all of it is in the library beside it.
+#![no_main]
+clawinit::entry!();

@@ -1,0 +1,132 @@
+//! How long to wait after a crash, and when to give up (invariant I12).
+
+use crate::config::{Config, MAX_CRASHES};
+use std::time::Duration;
+
+/// The crashes since a generation was last stable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Crashes {
+    /// When they were, oldest first, in nanoseconds: a ring.
+    times: [u64; MAX_CRASHES],
+    next: u8,
+    len: u8,
+    /// How many in a row; the delay doubles with each.
+    in_a_row: u32,
+    /// Where the jitter comes from (xorshift64).
+    seed: u64,
+}
+
+impl Crashes {
+    /// None yet. Two inits with the same `seed` wait equally long.
+    pub const fn new(seed: u64) -> Crashes {
+        Crashes {
+            times: [0; MAX_CRASHES],
+            next: 0,
+            len: 0,
+            in_a_row: 0,
+            seed: seed | 1, // xorshift stays at zero for ever
+        }
+    }
+
+    /// How many in a row.
+    pub const fn in_a_row(&self) -> u32 {
+        self.in_a_row
+    }
+
+    /// A generation was stable: the past is forgiven.
+    pub const fn forget(&mut self) {
+        *self = Crashes::new(self.seed);
+    }
+
+    /// A crash at `now`. Whether that is one more than `--restart-limit` tolerates.
+    #[must_use]
+    pub fn record(&mut self, config: &Config, now: Duration) -> bool {
+        let (limit, window) = config.restart_limit;
+        let now = now.as_nanos() as u64;
+        let window = window.as_nanos() as u64;
+        let recent =
+            (0..self.len).filter(|back| now.saturating_sub(self.time(*back)) <= window).count();
+        self.times[usize::from(self.next)] = now;
+        self.next = (self.next + 1) % MAX_CRASHES as u8;
+        self.len = (self.len + 1).min(MAX_CRASHES as u8);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        recent >= usize::from(limit)
+    }
+
+    /// The wait after the crash just recorded: `--restart-delay`, doubled for each one before
+    /// it in a row, at most `--restart-delay-max`, less up to a fifth, so that gateways that
+    /// died together do not all come back together.
+    pub fn delay(&mut self, config: &Config) -> Duration {
+        let doublings = self.in_a_row.saturating_sub(1).min(31);
+        let full =
+            config.restart_delay.saturating_mul(1 << doublings).min(config.restart_delay_max);
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        let share = (self.seed % 201) as u32; // thousandths
+        full - full / 1000 * share
+    }
+
+    /// When the crash `back` places before the last one was, in nanoseconds.
+    fn time(&self, back: u8) -> u64 {
+        let ring = MAX_CRASHES as u8;
+        self.times[usize::from((self.next + ring - 1 - back) % ring)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(limit: u8) -> Config {
+        Config { restart_limit: (limit, Duration::from_secs(60)), ..Config::new() }
+    }
+
+    #[test]
+    fn delays_double_up_to_the_maximum_and_lose_a_fifth_at_most() {
+        let config = config(64);
+        let mut crashes = Crashes::new(7);
+        for n in 0..40u32 {
+            let _ = crashes.record(&config, Duration::from_secs(1));
+            let full = Duration::from_millis(200)
+                .saturating_mul(1 << n.min(31))
+                .min(Duration::from_secs(30));
+            let delay = crashes.delay(&config);
+            assert!(delay <= full && delay >= full * 4 / 5, "crash {n}: {delay:?} of {full:?}");
+        }
+    }
+
+    #[test]
+    fn one_more_than_the_limit_within_the_window_is_too_many() {
+        let config = config(5);
+        let mut crashes = Crashes::new(1);
+        for n in 0..5 {
+            assert!(!crashes.record(&config, Duration::from_secs(n)), "crash {n}");
+        }
+        assert!(crashes.record(&config, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn crashes_that_left_the_window_do_not_count() {
+        let config = config(5);
+        let mut crashes = Crashes::new(1);
+        for n in 0..500 {
+            assert!(!crashes.record(&config, Duration::from_secs(n * 13)), "crash {n}");
+        }
+    }
+
+    #[test]
+    fn no_crash_is_tolerated_with_a_limit_of_none() {
+        assert!(Crashes::new(1).record(&config(0), Duration::ZERO));
+    }
+
+    #[test]
+    fn the_ring_holds_as_many_as_the_option_may_ask_for() {
+        let config = config(MAX_CRASHES as u8);
+        let mut crashes = Crashes::new(1);
+        for n in 0..MAX_CRASHES {
+            assert!(!crashes.record(&config, Duration::from_millis(n as u64)), "crash {n}");
+        }
+        assert!(crashes.record(&config, Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,149 @@
+//! Where we are.
+
+use super::backoff::Crashes;
+use super::exit::End;
+use crate::signal::Signal;
+use std::time::Duration;
+
+/// The state of the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct State {
+    /// The phase, with its deadlines.
+    pub phase: Phase,
+    /// The child, from its start until it is reaped; `None` in `Running`, `Stopping` and
+    /// `Restarting` when its program goes on without it (`--exit-when all`).
+    pub child: Option<i32>,
+    /// Which generation lives, or lived last; 0 before the first.
+    pub generation: u32,
+    /// When it started.
+    pub started: Duration,
+    /// How the last generation ended.
+    pub last: Option<End>,
+    /// The stop that was asked for.
+    pub stop: Option<Stop>,
+    /// Why the next generation comes.
+    pub cause: Option<Cause>,
+    /// Restarts that came to a new generation, by cause: signal, code, crash.
+    pub restarts: [u32; 3],
+    /// Crashes since the last stable generation.
+    pub crashes: Crashes,
+}
+
+/// The phases of DESIGN section 5.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Phase {
+    /// A generation is being started. No signal is taken from the kernel's queue meanwhile.
+    Starting,
+    /// It runs.
+    Running,
+    /// A stop was asked for.
+    Stopping {
+        /// When the child is to be told (`--stop-delay`); `None`: it was.
+        tell: Option<Duration>,
+        /// Until when it has to be gone.
+        limit: Limit,
+    },
+    /// A restart was asked for, and the child was told.
+    Restarting {
+        /// Until when it has to be gone; `None`: it outlived even the kill wait.
+        limit: Option<Limit>,
+    },
+    /// The child is gone and what it left is being ended.
+    Sweeping {
+        /// What comes then.
+        next: Next,
+        /// Until when they have to be gone.
+        limit: Limit,
+    },
+    /// Waiting before the next generation.
+    Backoff {
+        /// When that is.
+        until: Duration,
+    },
+    /// clawinit leaves.
+    Exited {
+        /// With this code.
+        code: u8,
+    },
+}
+
+/// A deadline, and what it means when it passes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Limit {
+    /// Send SIGKILL.
+    Kill(Duration),
+    /// SIGKILL was sent; stop waiting for what it did not end.
+    GiveUp(Duration),
+}
+
+impl Limit {
+    /// When.
+    pub const fn time(self) -> Duration {
+        match self {
+            Limit::Kill(at) | Limit::GiveUp(at) => at,
+        }
+    }
+}
+
+/// What follows a sweep.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Next {
+    /// Leave.
+    Leave,
+    /// The next generation, not before this time.
+    Generation(Duration),
+}
+
+/// Why a generation follows another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Cause {
+    /// Somebody sent a signal of `--restart-on`.
+    Signal,
+    /// The child left with a code of `--restart-code`.
+    Code,
+    /// It ended without having been asked to.
+    Crash,
+}
+
+/// A stop that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Stop {
+    /// By this signal.
+    pub signal: Signal,
+    /// When.
+    pub at: Duration,
+    /// Everything has to be gone by then; it never moves.
+    pub deadline: Duration,
+    /// SIGKILL was needed at that deadline.
+    pub overdue: bool,
+}
+
+impl State {
+    /// Before the first generation. `seed` is for the jitter of crash delays.
+    pub const fn new(seed: u64) -> State {
+        State {
+            phase: Phase::Starting,
+            child: None,
+            generation: 0,
+            started: Duration::ZERO,
+            last: None,
+            stop: None,
+            cause: None,
+            restarts: [0; 3],
+            crashes: Crashes::new(seed),
+        }
+    }
+
+    /// The nearest time at which something has to happen by itself; `None`: never.
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Starting | Phase::Running | Phase::Exited { .. } => None,
+            Phase::Stopping { tell: Some(tell), limit } => Some(tell.min(limit.time())),
+            Phase::Stopping { tell: None, limit } | Phase::Sweeping { limit, .. } => {
+                Some(limit.time())
+            }
+            Phase::Restarting { limit } => limit.map(Limit::time),
+            Phase::Backoff { until } => Some(until),
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! `step(state, now, event) -> actions`: one function a phase, each naming every event.
+
+use super::action::{Action, Actions, Note};
+use super::event::{Event, StartFailure};
+use super::exit::{End, Status, exit_code};
+use super::invariants;
+use super::phase::{Cause, Limit, Next, Phase, State, Stop};
+use crate::config::{Config, ExitWhen, RestartMode};
+use crate::signal::Signal;
+use std::time::Duration;
+
+/// How long to wait for what SIGKILL should have ended. A process in state D (proc(5)) ends
+/// when its device answers, which may be never: it is named and left to the kernel.
+pub const KILL_WAIT: Duration = Duration::from_secs(2);
+
+/// What to do about `event`, which came at `now`. The caller does the actions in order, and
+/// tells `DeadlinePassed` once `state.deadline()` has been reached.
+pub fn step(config: &Config, state: &mut State, now: Duration, event: Event) -> Actions {
+    let before = cfg!(debug_assertions).then_some(*state);
+    let mut todo = Actions::none();
+    let mut s = Step { config, state, now, todo: &mut todo };
+    match s.state.phase {
+        Phase::Starting => s.starting(event),
+        Phase::Running => s.running(event),
+        Phase::Stopping { tell, limit } => s.stopping(event, tell, limit),
+        Phase::Restarting { limit } => s.restarting(event, limit),
+        Phase::Sweeping { next, limit } => s.sweeping(event, next, limit),
+        Phase::Backoff { .. } => s.backoff(event),
+        Phase::Exited { .. } => {}
+    }
+    if let Some(before) = before {
+        invariants::check(config, &before, now, event, state, todo.as_slice());
+    }
+    todo
+}
+
+struct Step<'a> {
+    config: &'a Config,
+    state: &'a mut State,
+    now: Duration,
+    todo: &'a mut Actions,
+}
+
+impl Step<'_> {
+    fn starting(&mut self, event: Event) {
+        match event {
+            Event::Spawned(pid) => {
+                let state = &mut *self.state;
+                state.child = Some(pid);
+                state.started = self.now;
+                state.generation = state.generation.saturating_add(1);
+                if state.generation > 1
+                    && let Some(cause) = state.cause
+                {
+                    state.restarts[cause as usize] += 1;
+                }
+                state.phase = Phase::Running;
+                if let Some(stop) = state.stop {
+                    self.tell_to_stop(stop);
+                }
+            }
+            Event::StartFailed(failure) => self.start_failed(failure),
+            // The loop leaves signals in the kernel's queue while it starts a generation, so
+            // these three only come from a caller that does not. A stop is kept all the same.
+            Event::Stop(signal) => {
+                if self.state.stop.is_none() {
+                    self.note_stop(signal, self.now + self.stop_time());
+                }
+            }
+            Event::Restart(signal) => self.note(Note::RestartFolded(signal)),
+            Event::Forward(signal) => self.note(Note::NoChild(signal)),
+            Event::ChildExited { .. }
+            | Event::Reaped { .. }
+            | Event::ChildStopped
+            | Event::DeadlinePassed => {}
+        }
+    }
+
+    fn running(&mut self, event: Event) {
+        match event {
+            Event::Stop(signal) => {
+                let stop = self.note_stop(signal, self.now + self.stop_time());
+                self.tell_to_stop(stop);
+            }
+            Event::Restart(signal) => {
+                let within = self.config.restart_grace;
+                self.note(Note::RestartRequested { signal, within });
+                self.tell(self.config.told_to_restart(signal));
+                let limit = Some(Limit::Kill(self.now + within));
+                self.state.phase = Phase::Restarting { limit };
+            }
+            Event::Forward(signal) => self.forward(signal),
+            Event::ChildExited { status, leftovers } => {
+                let lived = self.child_exited(status);
+                match self.verdict(status, lived) {
+                    Next::Leave if leftovers && self.config.exit_when == ExitWhen::All => {
+                        self.note(Note::GoesOn);
+                    }
+                    next => self.sweep(next, leftovers, None),
+                }
+            }
+            Event::Reaped { leftovers: false } if self.state.child.is_none() => {
+                self.proceed(Next::Leave);
+            }
+            Event::ChildStopped => self.todo.push(Action::Suspend),
+            Event::Reaped { .. }
+            | Event::Spawned(_)
+            | Event::StartFailed(_)
+            | Event::DeadlinePassed => {}
+        }
+    }
+
+    fn stopping(&mut self, event: Event, tell: Option<Duration>, limit: Limit) {
+        match event {
+            Event::Stop(signal) => {
+                self.note(Note::StopRepeated(signal));
+                self.tell(self.config.told_to_stop(signal));
+                self.state.phase = Phase::Stopping { tell: None, limit };
+            }
+            Event::Restart(signal) => self.note(Note::RestartRefused(signal)),
+            Event::Forward(signal) => self.forward(signal),
+            Event::ChildExited { status, leftovers } => {
+                self.child_exited(status);
+                self.sweep(Next::Leave, leftovers, Some(limit));
+            }
+            Event::Reaped { leftovers } if self.state.child.is_none() => {
+                if leftovers {
+                    self.keep_telling(limit, tell.is_none());
+                } else {
+                    self.proceed(Next::Leave);
+                }
+            }
+            Event::ChildStopped => self.todo.push(Action::Continue),
+            Event::DeadlinePassed => {
+                if self.now >= limit.time() {
+                    match self.enforce(limit) {
+                        Some(limit) => self.state.phase = Phase::Stopping { tell: None, limit },
+                        None => {
+                            self.state.last = Some(End::Survived);
+                            self.proceed(Next::Leave);
+                        }
+                    }
+                } else if tell.is_some_and(|tell| self.now >= tell)
+                    && let Some(stop) = self.state.stop
+                {
+                    self.tell(self.config.told_to_stop(stop.signal));
+                    self.state.phase = Phase::Stopping { tell: None, limit };
+                }
+            }
+            Event::Reaped { .. } | Event::Spawned(_) | Event::StartFailed(_) => {}
+        }
+    }
+
+    fn restarting(&mut self, event: Event, limit: Option<Limit>) {
+        match event {
+            Event::Stop(signal) => {
+                let wanted = self.now + self.stop_time();
+                match limit {
+                    Some(Limit::Kill(deadline)) => {
+                        let stop = self.note_stop(signal, wanted.min(deadline));
+                        self.tell_to_stop(stop);
+                    }
+                    // SIGKILL is on its way: nothing is left to be told.
+                    Some(Limit::GiveUp(_)) | None => {
+                        let over = limit.unwrap_or(Limit::GiveUp(self.now + KILL_WAIT));
+                        self.note_stop(signal, over.time());
+                        self.state.phase = Phase::Stopping { tell: None, limit: over };
+                    }
+                }
+            }
+            Event::Restart(signal) => self.note(Note::RestartFolded(signal)),
+            Event::Forward(signal) => self.forward(signal),
+            Event::ChildExited { status, leftovers } => {
+                let lived = self.child_exited(status);
+                self.forgive_if_stable(lived);
+                self.requested_generation(leftovers, limit);
+            }
+            Event::Reaped { leftovers } if self.state.child.is_none() => match (leftovers, limit) {
+                (true, Some(limit)) => self.keep_telling(limit, true),
+                (true, None) => {}
+                (false, _) => self.requested_generation(false, limit),
+            },
+            Event::ChildStopped => self.todo.push(Action::Continue),
+            Event::DeadlinePassed => {
+                if let Some(limit) = limit
+                    && self.now >= limit.time()
+                {
+                    // Past the kill wait there is nothing to do but to wait on: a second child
+                    // beside one that still holds its files would be worse (I1).
+                    let limit = self.enforce(limit);
+                    self.state.phase = Phase::Restarting { limit };
+                }
+            }
+            Event::Reaped { .. } | Event::Spawned(_) | Event::StartFailed(_) => {}
+        }
+    }
+
+    fn sweeping(&mut self, event: Event, next: Next, limit: Limit) {
+        match event {
+            Event::Stop(signal) => {
+                let deadline = self.now + self.config.stop_grace;
+                let limit = match limit {
+                    Limit::Kill(at) => Limit::Kill(at.min(deadline)),
+                    Limit::GiveUp(_) => limit,
+                };
+                match next {
+                    Next::Generation(_) => {
+                        self.note_stop(signal, deadline);
+                    }
+                    // clawinit leaves in any case; with the child's code, which is known.
+                    Next::Leave => self.note(Note::StopRepeated(signal)),
+                }
+                self.state.phase = Phase::Sweeping { next: Next::Leave, limit };
+            }
+            Event::Restart(signal) => self.note(match next {
+                Next::Generation(_) => Note::RestartFolded(signal),
+                Next::Leave => Note::RestartRefused(signal),
+            }),
+            Event::Forward(signal) => self.note(Note::NoChild(signal)),
+            Event::Reaped { leftovers: true } => self.keep_telling(limit, true),
+            Event::Reaped { leftovers: false } => self.proceed(next),
+            Event::DeadlinePassed => {
+                if self.now >= limit.time() {
+                    match self.enforce(limit) {
+                        Some(limit) => self.state.phase = Phase::Sweeping { next, limit },
+                        None => self.proceed(next),
+                    }
+                }
+            }
+            Event::ChildExited { .. }
+            | Event::ChildStopped
+            | Event::Spawned(_)
+            | Event::StartFailed(_) => {}
+        }
+    }
+
+    fn backoff(&mut self, event: Event) {
+        match event {
+            Event::Stop(signal) => {
+                self.note_stop(signal, self.now);
+                self.proceed(Next::Leave);
+            }
+            Event::Restart(signal) => {
+                self.note(Note::RestartRequested { signal, within: Duration::ZERO });
+                self.proceed(Next::Generation(self.now));
+            }
+            Event::Forward(signal) => self.note(Note::NoChild(signal)),
+            Event::DeadlinePassed => {
+                if self.state.deadline().is_some_and(|until| self.now >= until) {
+                    self.proceed(Next::Generation(self.now));
+                }
+            }
+            Event::ChildExited { .. }
+            | Event::Reaped { .. }
+            | Event::ChildStopped
+            | Event::Spawned(_)
+            | Event::StartFailed(_) => {}
+        }
+    }
+
+    /// What the end of a child that nobody asked to end leads to.
+    fn verdict(&mut self, status: Status, lived: Duration) -> Next {
+        let config = self.config;
+        let code = status.code();
+        let asked = matches!(status, Status::Exited(c) if config.restart_codes.contains(c));
+        let failed = code != 0 && !config.success_codes.contains(code);
+        let cause = match config.restart {
+            _ if config.no_restart_codes.contains(code) => return Next::Leave,
+            RestartMode::Never => return Next::Leave,
+            RestartMode::Request | RestartMode::OnFailure | RestartMode::Always if asked => {
+                Cause::Code
+            }
+            RestartMode::Request => return Next::Leave,
+            RestartMode::OnFailure if !failed => return Next::Leave,
+            RestartMode::OnFailure | RestartMode::Always => Cause::Crash,
+        };
+        let stable = self.forgive_if_stable(lived);
+        if cause == Cause::Code && stable {
+            self.generation_follows(cause, Duration::ZERO)
+        } else {
+            self.crashed(cause)
+        }
+    }
+
+    /// A generation that lived `--stable-after` or longer makes up for the crashes before it.
+    fn forgive_if_stable(&mut self, lived: Duration) -> bool {
+        let stable = lived >= self.config.stable_after;
+        if stable {
+            self.state.crashes.forget();
+        }
+        stable
+    }
+
+    /// Counts a crash: the next generation waits, or there is none.
+    fn crashed(&mut self, cause: Cause) -> Next {
+        if self.state.crashes.record(self.config, self.now) {
+            self.note(Note::RestartLimit);
+            return Next::Leave;
+        }
+        let delay = self.state.crashes.delay(self.config);
+        self.generation_follows(cause, delay)
+    }
+
+    fn generation_follows(&mut self, cause: Cause, delay: Duration) -> Next {
+        self.state.cause = Some(cause);
+        self.note(Note::NextGeneration { cause, delay });
+        Next::Generation(self.now + delay)
+    }
+
+    fn start_failed(&mut self, failure: StartFailure) {
+        self.state.last = Some(End::NotStarted(failure.code));
+        let retried = failure.temporary || self.state.generation > 0;
+        let next = if self.state.stop.is_some() || !retried {
+            Next::Leave
+        } else {
+            let cause = self.state.cause.unwrap_or(Cause::Crash);
+            self.crashed(cause)
+        };
+        self.proceed(next);
+    }
+
+    /// The child was reaped; how long it had lived.
+    fn child_exited(&mut self, status: Status) -> Duration {
+        let lived = self.now.saturating_sub(self.state.started);
+        if let Some(pid) = self.state.child.take() {
+            self.note(Note::ChildExited { pid, status, lived });
+        }
+        self.state.last = Some(End::Reaped(status));
+        lived
+    }
+
+    /// Its end was asked for by a restart request: the next generation waits for nothing.
+    fn requested_generation(&mut self, leftovers: bool, limit: Option<Limit>) {
+        let next = self.generation_follows(Cause::Signal, Duration::ZERO);
+        self.sweep(next, leftovers, limit);
+    }
+
+    /// Ends what the child left, within the sweep grace and never past `limit`, the deadline
+    /// of the stop or restart under way.
+    fn sweep(&mut self, next: Next, leftovers: bool, limit: Option<Limit>) {
+        if !leftovers || !self.config.sweeps() {
+            return self.proceed(next);
+        }
+        let grace = self.now + self.config.sweep_grace;
+        let limit = match limit {
+            None => Limit::Kill(grace),
+            // `--exit-when all` lets them finish within the stop's whole deadline.
+            Some(Limit::Kill(at)) if self.config.exit_when == ExitWhen::All => Limit::Kill(at),
+            Some(Limit::Kill(at)) => Limit::Kill(at.min(grace)),
+            Some(Limit::GiveUp(at)) => Limit::GiveUp(at),
+        };
+        self.keep_telling(limit, true);
+        self.state.phase = Phase::Sweeping { next, limit };
+    }
+
+    /// Leftovers may have come since they were last told: a process that ends hands over its
+    /// own children.
+    fn keep_telling(&mut self, limit: Limit, told: bool) {
+        match limit {
+            Limit::Kill(_) if told => {
+                let signal = match (self.state.phase, self.state.stop) {
+                    (Phase::Stopping { .. }, Some(stop)) if self.lingers() => {
+                        self.config.told_to_stop(stop.signal)
+                    }
+                    _ => Signal::TERM,
+                };
+                self.todo.push(Action::TellLeftovers(signal));
+            }
+            Limit::Kill(_) => {}
+            Limit::GiveUp(_) => self.todo.push(Action::KillLeftovers),
+        }
+    }
+
+    /// A deadline has passed: SIGKILL, or the end of the wait for its effect (`None`).
+    fn enforce(&mut self, limit: Limit) -> Option<Limit> {
+        match limit {
+            Limit::Kill(_) => {
+                if let Some(stop) = &mut self.state.stop
+                    && self.now >= stop.deadline
+                {
+                    stop.overdue = true;
+                }
+                self.todo.push(match self.state.child {
+                    Some(_) => Action::Kill,
+                    None => Action::KillLeftovers,
+                });
+                Some(Limit::GiveUp(self.now + KILL_WAIT))
+            }
+            Limit::GiveUp(_) => {
+                self.note(Note::Survived);
+                None
+            }
+        }
+    }
+
+    /// To the next generation, at once or after its delay, or out.
+    fn proceed(&mut self, next: Next) {
+        match next {
+            Next::Leave => {
+                let code = exit_code(self.config, self.state);
+                self.state.phase = Phase::Exited { code };
+                self.todo.push(Action::Exit(code));
+            }
+            Next::Generation(at) if self.now >= at => {
+                self.state.phase = Phase::Starting;
+                self.todo.push(Action::Spawn);
+            }
+            Next::Generation(until) => self.state.phase = Phase::Backoff { until },
+        }
+    }
+
+    /// From a stop request to its deadline.
+    fn stop_time(&self) -> Duration {
+        self.config.stop_delay + self.config.stop_grace
+    }
+
+    /// Writes down that a stop was asked for. No generation starts any more (I5).
+    fn note_stop(&mut self, signal: Signal, deadline: Duration) -> Stop {
+        let within = deadline.saturating_sub(self.now);
+        self.note(Note::StopRequested { signal, within });
+        let stop = Stop { signal, at: self.now, deadline, overdue: false };
+        self.state.stop = Some(stop);
+        stop
+    }
+
+    /// Tells the child to stop, now or after the stop delay.
+    fn tell_to_stop(&mut self, stop: Stop) {
+        let tell = stop.at + self.config.stop_delay;
+        let wait = tell > self.now;
+        if !wait {
+            self.tell(self.config.told_to_stop(stop.signal));
+        }
+        self.state.phase =
+            Phase::Stopping { tell: wait.then_some(tell), limit: Limit::Kill(stop.deadline) };
+    }
+
+    /// Whether the child's program goes on without it.
+    fn lingers(&self) -> bool {
+        self.state.child.is_none()
+    }
+
+    fn tell(&mut self, signal: Signal) {
+        self.todo.push(if self.lingers() {
+            Action::TellLeftovers(signal)
+        } else {
+            Action::Tell(signal)
+        });
+    }
+
+    fn forward(&mut self, received: Signal) {
+        let Some(signal) = self.config.forwarded(received) else {
+            return;
+        };
+        self.todo.push(if self.lingers() {
+            Action::ForwardToLeftovers(signal)
+        } else {
+            Action::Forward(signal)
+        });
+        if self.config.suspends(received) {
+            self.todo.push(Action::Suspend);
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.todo.push(Action::Note(note));
+    }
+}

@@ -1,0 +1,154 @@
+//! The program: start, then wait, step, act, and wait again. `init/` has what each part does:
+//! `start.rs` before the first generation, `act.rs` what an action does, `say.rs` what is told.
+
+mod act;
+mod say;
+mod start;
+
+use crate::cli::{self, Request};
+use crate::config::Config;
+use crate::core::{Action, Event, State, step};
+use crate::kernel::entry::Start;
+use crate::kernel::reap::{self, Reaped};
+use crate::kernel::signals::{self, Mask, Received, Sender};
+use crate::kernel::spawn::Environment;
+use crate::kernel::terminal::Terminal;
+use crate::kernel::{clock, process};
+use crate::leftovers::Leftovers;
+use crate::report::{Asker, Command, Log, Story};
+use crate::signal::Signal;
+use crate::watch::PortWatch;
+use std::ffi::{CString, c_char};
+
+/// From the first instruction to the last; the code to leave with. All signals are blocked.
+pub fn main(start: Start) -> u8 {
+    match cli::read(&start) {
+        Ok(Request::Run { config, command, warnings }) => {
+            Init::new(&start, *config, command).run(&start, &warnings)
+        }
+        Ok(Request::Print(text)) => say::print(&text),
+        Err(refused) => say::refuse(&start, &refused),
+    }
+}
+
+struct Init {
+    config: Config,
+    state: State,
+    log: Log,
+    story: Story,
+    command: Command,
+    argv: Vec<*const c_char>,
+    environment: Environment,
+    /// The mask and SIGCHLD's disposition that clawinit was given, for the child.
+    mask: Mask,
+    ignores_children: bool,
+    terminal: Option<Terminal>,
+    /// The folder that children start in, once clawinit itself has left it.
+    folder: Option<CString>,
+    leftovers: Leftovers,
+    /// The child's process group, once it was told to end as a whole.
+    told_group: Option<i32>,
+    watch: Option<PortWatch>,
+    /// The signal that is being acted on, and who sent it.
+    received: Option<Received>,
+    asker: Option<Asker>,
+}
+
+impl Init {
+    fn run(mut self, start: &Start, warnings: &[String]) -> u8 {
+        if let Err(code) = self.prepare(start) {
+            return code;
+        }
+        let first = self.spawn();
+        // From here on clawinit leaves only by `Action::Exit`.
+        self.settle(warnings);
+        self.happened(first);
+        loop {
+            self.received = signals::wait(self.time_left());
+            if let Some(event) = self.received.and_then(|received| self.event(received)) {
+                self.happened(event);
+            }
+            if self.state.deadline().is_some_and(|deadline| clock::monotonic() >= deadline) {
+                self.happened(Event::DeadlinePassed);
+            }
+            self.look_at_port();
+        }
+    }
+
+    /// Steps the state machine and does what it says; an action's answer is an event too.
+    fn happened(&mut self, event: Event) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            let actions = step(&self.config, &mut self.state, clock::monotonic(), event);
+            self.trace(event, actions.as_slice());
+            for action in actions.as_slice() {
+                next = self.perform(*action).or(next);
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn => return Some(self.next_generation()),
+            Action::Forward(signal) => self.forward(signal),
+            Action::Tell(signal) => self.tell(signal),
+            Action::Kill => self.kill(),
+            Action::ForwardToLeftovers(signal) => self.forward_to_leftovers(signal),
+            Action::TellLeftovers(signal) => return self.tell_leftovers(signal),
+            Action::KillLeftovers => self.kill_leftovers(),
+            Action::Continue => self.send_child(Signal::CONT),
+            Action::Suspend => self.suspend(),
+            Action::Note(note) => self.note(note),
+            Action::Exit(code) => self.exit(code),
+        }
+        None
+    }
+
+    /// What a signal means; `None`: it is clawinit's own affair.
+    fn event(&mut self, received: Received) -> Option<Event> {
+        let signal = received.signal;
+        match received.sender {
+            Sender::Kernel | Sender::Process { .. } if signal == Signal::CHLD => {
+                return self.reap(received);
+            }
+            // clawinit's own write to a broken or full standard error raised it.
+            Sender::Process { pid, .. }
+                if pid == process::pid() && [Signal::PIPE, Signal::XFSZ].contains(&signal) =>
+            {
+                return None;
+            }
+            // The terminal raised it for clawinit; the child gets its own.
+            Sender::Kernel if [Signal::TTIN, Signal::TTOU, Signal::CONT].contains(&signal) => {
+                return None;
+            }
+            Sender::Kernel | Sender::Process { .. } => {}
+        }
+        self.note_received(signal);
+        let event = self.config.event(signal);
+        if matches!(event, Event::Stop(_) | Event::Restart(_)) {
+            self.asker = Some(say::asker(received.sender));
+        }
+        Some(event)
+    }
+
+    /// Reaps until nothing is left to reap: SIGCHLD coalesces.
+    fn reap(&mut self, received: Received) -> Option<Event> {
+        self.note_received(Signal::CHLD);
+        let (mut child, mut any) = (None, false);
+        let leftovers = loop {
+            self.end_group_before_its_leader_is_reaped();
+            match reap::next() {
+                Reaped::One(pid, status) if self.state.child == Some(pid) => child = Some(status),
+                Reaped::One(pid, status) => self.orphan_reaped(pid, status),
+                Reaped::NoneDead => break true,
+                Reaped::NoChildren => break false,
+            }
+            any = true;
+        };
+        match child {
+            Some(status) => Some(Event::ChildExited { status, leftovers }),
+            None if any => Some(Event::Reaped { leftovers }),
+            None => self.child_stopped(received).then_some(Event::ChildStopped),
+        }
+    }
+}

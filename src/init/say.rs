@@ -1,0 +1,448 @@
+//! What is told, and when: the log's lines, and the story for the termination report.
+
+use super::Init;
+use super::act::NAMED;
+use crate::cli::Refused;
+use crate::config::{KillMode, Level, LogFormat, TerminationLog};
+use crate::core::{Action, Cause, Event, Note, Status};
+use crate::kernel::entry::Start;
+use crate::kernel::signals::Sender;
+use crate::kernel::spawn::{Failure, Step};
+use crate::kernel::{Errno, clock, descendants, descriptors, process};
+use crate::report::{self, Asker, Field, Log, Span, Value, Words};
+use crate::signal::Signal;
+use std::fmt;
+
+/// The name that clawinit was called by, without its folders.
+pub(super) fn name(start: &Start) -> &'static str {
+    let called = start.args.first().and_then(|name| name.to_str().ok()).unwrap_or_default();
+    match called.rsplit('/').next() {
+        Some(name) if !name.is_empty() => name,
+        _ => "clawinit",
+    }
+}
+
+/// Help, version or licence, on standard output.
+pub(super) fn print(text: &str) -> u8 {
+    match descriptors::print(text.as_bytes()) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+/// A wrong command line: one line. By a name of another init its usage follows.
+pub(super) fn refuse(start: &Start, refused: &Refused) -> u8 {
+    let mut log = Log::new(name(start), Level::Error, LogFormat::Text);
+    log.line(Level::Error, "usage", format_args!("{}", refused.line), &[]);
+    if let Some(usage) = &refused.usage {
+        log.raw(usage.as_bytes());
+    }
+    refused.code
+}
+
+/// The last words of a clawinit that has a fault.
+pub(super) fn panicked(message: &str, place: &dyn fmt::Display) {
+    let mut log = Log::new("clawinit", Level::Error, LogFormat::Text);
+    let said = format_args!("a fault in clawinit itself: {message} at {place}; leaving with 70");
+    log.line(Level::Error, "panic", said, &[]);
+}
+
+/// Who sent a signal.
+pub(super) fn asker(sender: Sender) -> Asker {
+    match sender {
+        Sender::Kernel => Asker::new(None, 0, b""),
+        Sender::Process { pid, uid } => {
+            let mut command = [0; 64];
+            let command =
+                if pid > 0 { descendants::read(pid, "cmdline", &mut command) } else { &[] };
+            Asker::new(Some(pid), uid, command)
+        }
+    }
+}
+
+/// Whom `kill(-1)` reaches.
+const EVERYONE: &str = "every process here (there is no /proc to list the child's own)";
+
+impl Init {
+    fn line(&mut self, level: Level, event: &str, message: fmt::Arguments, fields: &[Field]) {
+        self.log.line(level, event, message, fields);
+    }
+
+    // ---- starting ----
+
+    pub(super) fn cannot_start(&mut self, why: fmt::Arguments) -> u8 {
+        self.line(Level::Error, "start-failed", why, &[]);
+        125
+    }
+
+    pub(super) fn note_started(&mut self, pid: i32) {
+        let generation = self.state.generation.saturating_add(1);
+        let fields = [
+            ("pid", Value::Number(pid.into())),
+            ("generation", Value::Number(generation.into())),
+            ("command", Value::Text(&self.command)),
+        ];
+        let said = format_args!("generation {generation} started: pid {pid}, {}", self.command);
+        self.log.line(Level::Info, "started", said, &fields);
+    }
+
+    pub(super) fn note_start_failed(&mut self, failure: Failure) {
+        let generation = self.state.generation.saturating_add(1);
+        let why = self.explain(failure);
+        let fields =
+            [("generation", Value::Number(generation.into())), ("reason", Value::Text(&why))];
+        self.log.line(Level::Error, "start-failed", format_args!("{why}"), &fields);
+    }
+
+    /// What could not be started, why, and what to do.
+    fn explain(&self, failure: Failure) -> String {
+        let Failure { step, errno } = failure;
+        let command = Words(self.command.0[0].to_bytes());
+        match (step, errno.0) {
+            (Step::Clone, _) => format!("cannot make a process for {command}: {errno}"),
+            (Step::Folder, _) => match &self.folder {
+                Some(folder) => format!("cannot go back to {}: {errno}", Words(folder.to_bytes())),
+                None => format!("cannot go back to the folder it was started in: {errno}"),
+            },
+            (Step::User, libc::EPERM) => {
+                format!(
+                    "--user: {errno}; start clawinit as root, or with CAP_SETUID and CAP_SETGID"
+                )
+            }
+            (Step::User, _) => format!("--user: {errno}"),
+            (Step::NoNewPrivs, _) => format!("--no-new-privs: {errno}"),
+            (Step::Execute, libc::ENOENT) if descriptors::exists(self.command.0[0]) => format!(
+                "{command}: it is there, but its interpreter is not (the #! line's program, or the dynamic loader)"
+            ),
+            (Step::Execute, libc::ENOENT) if self.command.0[0].to_bytes().contains(&b'/') => {
+                format!("{command}: {errno}")
+            }
+            (Step::Execute, libc::ENOENT) => {
+                format!("{command}: {errno} on PATH; write its full path, or set PATH")
+            }
+            (Step::Execute, libc::ENOEXEC) => {
+                format!("{command}: no program for this machine, and no #! line ({errno})")
+            }
+            (Step::Execute, libc::EACCES) if descriptors::is_folder(self.command.0[0]) => {
+                format!("{command}: it is a folder")
+            }
+            (Step::Execute, libc::EACCES) => format!("{command}: {errno}; chmod +x it?"),
+            (Step::Execute, _) => format!("{command}: {errno}"),
+        }
+    }
+
+    // ---- signals ----
+
+    pub(super) fn note_received(&mut self, signal: Signal) {
+        let fields = [("signal", Value::Text(&signal))];
+        self.log.line(Level::Debug, "signal-received", format_args!("Received {signal}"), &fields);
+    }
+
+    pub(super) fn note_sent(&mut self, signal: Signal, pid: i32, sent: Result<(), Errno>) {
+        let fields = [("signal", Value::Text(&signal)), ("pid", Value::Number(pid.into()))];
+        let group = match self.config.kill_mode {
+            KillMode::Group => " and its group",
+            KillMode::Mixed | KillMode::Process => "",
+        };
+        match sent {
+            Ok(()) => {
+                let said = format_args!("{signal} sent to the child {pid}{group}");
+                self.log.line(Level::Debug, "signal-forwarded", said, &fields);
+            }
+            Err(errno) => {
+                let said = format_args!("{signal} could not be sent to the child {pid}: {errno}");
+                self.log.line(Level::Warn, "warning", said, &fields);
+            }
+        }
+    }
+
+    pub(super) fn trace(&mut self, event: Event, actions: &[Action]) {
+        if self.log.level >= Level::Trace {
+            let said = format_args!("{event:?} -> {actions:?}, {:?}", self.state.phase);
+            self.log.line(Level::Trace, "step", said, &[]);
+        }
+    }
+
+    // ---- what the state machine says ----
+
+    pub(super) fn note(&mut self, note: Note) {
+        match note {
+            Note::StopRequested { signal, within } => {
+                self.story.stopped_by = self.asker;
+                self.watch_port();
+                self.requested("stop", "stop-requested", signal, within);
+            }
+            Note::RestartRequested { signal, within } => {
+                self.watch_port();
+                self.requested("restart", "restart-requested", signal, within);
+            }
+            Note::StopRepeated(signal) => self.request_changes_nothing(signal, "stopping already"),
+            Note::RestartFolded(signal) => {
+                self.request_changes_nothing(signal, "restarting already")
+            }
+            Note::RestartRefused(signal) => {
+                self.request_changes_nothing(signal, "stopping, so there is no restart");
+            }
+            Note::NoChild(signal) => {
+                let fields = [("signal", Value::Text(&signal))];
+                let said = format_args!("{signal} dropped: there is no child to have it");
+                self.line(Level::Debug, "signal-dropped", said, &fields);
+            }
+            Note::ChildExited { pid, status, lived } => {
+                self.watch_port();
+                let generation = Value::Number(self.state.generation.into());
+                let lived_for = Value::Seconds(lived);
+                let said = format_args!("child {pid} {status} after {}", Span(lived));
+                let pid = Value::Number(pid.into());
+                match status {
+                    Status::Exited(code) => {
+                        let code = Value::Number(code.into());
+                        let fields = [
+                            ("pid", pid),
+                            ("generation", generation),
+                            ("code", code),
+                            ("lived_seconds", lived_for),
+                        ];
+                        self.line(Level::Info, "child-exited", said, &fields);
+                    }
+                    Status::Signaled { signal, core_dumped } => {
+                        let core = Value::Flag(core_dumped);
+                        let fields = [
+                            ("pid", pid),
+                            ("generation", generation),
+                            ("signal", Value::Text(&signal)),
+                            ("core_dumped", core),
+                            ("lived_seconds", lived_for),
+                        ];
+                        self.line(Level::Info, "child-exited", said, &fields);
+                    }
+                }
+            }
+            Note::GoesOn => {
+                let said = format_args!(
+                    "its program goes on in other processes; leaving with the last of them"
+                );
+                self.line(Level::Info, "goes-on", said, &[]);
+            }
+            Note::NextGeneration { cause, delay } => {
+                let fields = [
+                    ("cause", Value::Text(&cause)),
+                    ("delay_ms", Value::Number(delay.as_millis() as i64)),
+                    ("crashes", Value::Number(self.state.crashes.in_a_row().into())),
+                ];
+                let why = match cause {
+                    Cause::Signal => "as asked by a signal",
+                    Cause::Code => "as asked by its exit code",
+                    Cause::Crash => "after a crash",
+                };
+                if delay.is_zero() {
+                    let said = format_args!("restarting {why}");
+                    self.log.line(Level::Info, "restarting", said, &fields);
+                } else {
+                    let count = self.state.crashes.in_a_row();
+                    let said = format_args!(
+                        "restarting {why} in {} (number {count} in a row)",
+                        Span(delay)
+                    );
+                    self.log.line(Level::Warn, "restarting", said, &fields);
+                }
+            }
+            Note::RestartLimit => {
+                self.story.limit_reached = true;
+                let (count, window) = self.config.restart_limit;
+                let fields = [
+                    ("limit", Value::Number(count.into())),
+                    ("window_seconds", Value::Seconds(window)),
+                ];
+                let said = format_args!(
+                    "more than {count} crashes within {}: giving up (--restart-limit)",
+                    Span(window)
+                );
+                self.line(Level::Error, "restart-limit", said, &fields);
+            }
+            Note::Survived => {
+                let names = Names(&self.still_there()).to_string();
+                let fields = [("processes", Value::Text(&names))];
+                let said = format_args!(
+                    "SIGKILL did not end {names}: waiting for a device? (state D of ps)"
+                );
+                self.log.line(Level::Error, "survived-kill", said, &fields);
+            }
+        }
+    }
+
+    fn requested(&mut self, what: &str, event: &str, signal: Signal, within: std::time::Duration) {
+        let Some(asker) = self.asker else { return };
+        let command = asker.command();
+        let fields = [
+            ("signal", Value::Text(&signal)),
+            ("sender_pid", asker.pid.map_or(Value::Null, |pid| Value::Number(pid.into()))),
+            ("sender_uid", asker.pid.map_or(Value::Null, |_| Value::Number(asker.uid.into()))),
+            ("sender", Value::Text(&command)),
+            ("deadline_ms", Value::Number(within.as_millis() as i64)),
+        ];
+        let said =
+            format_args!("{what} requested by {asker}: {signal}, {} to finish", Span(within));
+        self.line(Level::Info, event, said, &fields);
+    }
+
+    fn request_changes_nothing(&mut self, signal: Signal, why: &str) {
+        let Some(asker) = self.asker else { return };
+        let fields = [("signal", Value::Text(&signal)), ("reason", Value::Text(&why))];
+        self.line(
+            Level::Info,
+            "request-folded",
+            format_args!("{signal} by {asker}: {why}"),
+            &fields,
+        );
+    }
+
+    // ---- leftovers ----
+
+    pub(super) fn note_orphan(&mut self, pid: i32, status: Status) {
+        let level = if self.config.warn_on_reap { Level::Warn } else { Level::Debug };
+        if level > self.log.level {
+            return;
+        }
+        let fields = [("pid", Value::Number(pid.into()))];
+        let said = format_args!("Reaped zombie process with pid={pid} (it {status})");
+        self.line(level, "reaped", said, &fields);
+    }
+
+    pub(super) fn note_sweep(
+        &mut self,
+        signal: Signal,
+        count: u32,
+        all: bool,
+        named: &[(i32, String)],
+    ) {
+        if count == 0 && !all {
+            return;
+        }
+        let names = if all { EVERYONE.to_owned() } else { Names(named).to_string() };
+        let fields = [
+            ("leftovers", Value::Number(count.into())),
+            ("processes", Value::Text(&names)),
+            ("signal", Value::Text(&signal)),
+        ];
+        let more = if count as usize > named.len() { ", ..." } else { "" };
+        let said = format_args!("sweeping what the child left: {signal} to {names}{more}");
+        self.line(Level::Info, "sweep", said, &fields);
+    }
+
+    pub(super) fn note_escalated(&mut self, count: u32, all: bool, named: Vec<(i32, String)>) {
+        if count == 0 && !all {
+            return;
+        }
+        let names = if all { EVERYONE.to_owned() } else { Names(&named).to_string() };
+        let fields = [("killed", Value::Number(count.into())), ("processes", Value::Text(&names))];
+        let more = if count as usize > named.len() { ", ..." } else { "" };
+        let said = format_args!("the time is up: SIGKILL for {names}{more}");
+        self.line(Level::Warn, "escalated", said, &fields);
+        self.story.killed = true;
+        self.story.victims.extend(named);
+        self.story.victims.truncate(NAMED);
+    }
+
+    pub(super) fn note_no_list(&mut self, errno: Errno) {
+        let said = format_args!(
+            "what the child left cannot be listed: /proc/thread-self/children: {errno}; mount /proc"
+        );
+        self.line(Level::Warn, "warning", said, &[]);
+    }
+
+    // ---- the port ----
+
+    fn watch_port(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.begin(clock::monotonic());
+        }
+    }
+
+    pub(super) fn look_at_port(&mut self) {
+        if let Some(watch) = &mut self.watch
+            && let Some(time) = watch.look(clock::monotonic())
+        {
+            let port = watch.port();
+            self.port_released(port, time);
+        }
+    }
+
+    fn port_released(&mut self, port: u16, time: std::time::Duration) {
+        self.story.port_release = Some(time);
+        let fields =
+            [("port", Value::Number(port.into())), ("release_seconds", Value::Seconds(time))];
+        let said = format_args!("port {port} is free, {} after the request", Span(time));
+        self.line(Level::Info, "port-released", said, &fields);
+    }
+
+    /// Before the next generation, and before leaving: the port is free, or somebody is named.
+    pub(super) fn port_settled(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let port = watch.port();
+        match watch.finish(clock::monotonic()) {
+            None => {}
+            Some(Ok(time)) => self.port_released(port, time),
+            Some(Err(holder)) => {
+                let fields =
+                    [("port", Value::Number(port.into())), ("holder", Value::Text(&holder))];
+                let said = format_args!("port {port} is still held by {holder}");
+                self.line(Level::Warn, "port-held", said, &fields);
+            }
+        }
+    }
+
+    // ---- leaving ----
+
+    pub(super) fn exit(&mut self, code: u8) {
+        self.port_settled();
+        let now = clock::monotonic();
+        let cause = self.story.cause(&self.state);
+        let fields = [
+            ("code", Value::Number(code.into())),
+            ("cause", Value::Text(&cause)),
+            ("generations", Value::Number(self.state.generation.into())),
+        ];
+        let took = self.state.stop.map(|stop| now.saturating_sub(stop.at));
+        match took {
+            Some(took) => {
+                let said = format_args!("stopped in {}, leaving with {code}", Span(took));
+                self.line(Level::Info, "exiting", said, &fields);
+            }
+            None => self.line(
+                Level::Info,
+                "exiting",
+                format_args!("leaving with {code} ({cause})"),
+                &fields,
+            ),
+        }
+        if self.config.termination_log != TerminationLog::Off {
+            let report = self.story.report(&self.state, code, now, self.log.dropped());
+            if let Err(errno) = report::write_report(self.config.termination_log, &report) {
+                let text = String::from_utf8_lossy(report.as_bytes()).into_owned();
+                let fields = [("report", Value::Json(&text.trim_end()))];
+                let said = format_args!(
+                    "the termination report could not be written: {errno}: {}",
+                    text.trim_end()
+                );
+                self.line(Level::Warn, "report-not-written", said, &fields);
+            }
+        }
+        process::exit(code)
+    }
+}
+
+/// Processes by pid and name: `12 (sleep), 13 (nc)`.
+struct Names<'a>(&'a [(i32, String)]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("processes that cannot be listed");
+        }
+        for (i, (pid, name)) in self.0.iter().enumerate() {
+            write!(f, "{}{pid} ({name})", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! What happens once: before the first generation, and right after it.
+
+use super::Init;
+use crate::config::{Config, Level, Manners, Subreaper};
+use crate::core::State;
+use crate::kernel::entry::{self, Start};
+use crate::kernel::spawn::Environment;
+use crate::kernel::terminal::Terminal;
+use crate::kernel::{clock, process, signals};
+use crate::leftovers::Leftovers;
+use crate::report::{Command, Log, Span, Story};
+use crate::watch::PortWatch;
+use std::ffi::CString;
+
+impl Init {
+    pub(super) fn new(start: &Start, mut config: Config, command: usize) -> Init {
+        config.is_pid1 = process::pid() == 1;
+        let command = Command(start.args[command..].to_vec());
+        let mut argv: Vec<_> = command.0.iter().map(|word| word.as_ptr()).collect();
+        argv.push(std::ptr::null());
+        let now = clock::monotonic();
+        Init {
+            state: State::new(now.as_nanos() as u64),
+            log: Log::new(super::say::name(start), config.log_level, config.log_format),
+            story: Story::default(),
+            command,
+            argv,
+            environment: environment(start, &config),
+            mask: start.mask,
+            ignores_children: signals::expect_children(!config.is_pid1),
+            terminal: Terminal::find(),
+            folder: None,
+            leftovers: Leftovers::default(),
+            told_group: None,
+            watch: config.port.map(PortWatch::new),
+            received: None,
+            asker: None,
+            config,
+        }
+    }
+
+    /// What has to be so before the child exists. `Err`: the code to leave with.
+    pub(super) fn prepare(&mut self, start: &Start) -> Result<(), u8> {
+        let wanted = match self.config.subreaper {
+            Subreaper::Auto => !self.config.is_pid1,
+            Subreaper::On => true,
+            Subreaper::Off => false,
+        };
+        if wanted
+            && let Err(errno) = process::become_subreaper()
+            && self.config.subreaper == Subreaper::On
+        {
+            return Err(self.cannot_start(format_args!("--subreaper: {errno}")));
+        }
+        if let Some(signal) = self.config.parent_death_signal {
+            if let Err(errno) = process::signal_at_parent_death(signal) {
+                return Err(self.cannot_start(format_args!("--parent-death-signal: {errno}")));
+            }
+            // It may have died before that call (util-linux/util-linux#1490).
+            if process::parent() != start.parent {
+                entry::queue(signal);
+            }
+        }
+        Ok(())
+    }
+
+    /// What can wait until the child runs.
+    pub(super) fn settle(&mut self, warnings: &[String]) {
+        entry::on_panic(super::say::panicked);
+        if self.config.can_restart() {
+            self.folder = process::folder();
+        }
+        process::leave_folder();
+        for warning in warnings {
+            self.log.line(Level::Warn, "warning", format_args!("{warning}"), &[]);
+        }
+        let orphans_come = self.config.is_pid1 || process::is_subreaper();
+        if !orphans_come {
+            let advice = match self.config.manners {
+                Manners::Clawinit => "leave out --subreaper off",
+                Manners::Tini => "use -s",
+                Manners::Catatonit | Manners::DumbInit => "run it as PID 1",
+            };
+            let said = format_args!(
+                "neither PID 1 nor a subreaper: orphans go elsewhere, zombie reaping won't work for them; {advice}"
+            );
+            self.log.line(Level::Warn, "warning", said, &[]);
+        }
+        if let Some(platform) = self.config.platform_grace {
+            let (delay, grace) = (self.config.stop_delay, self.config.stop_grace);
+            if delay + grace >= platform {
+                self.story.grace_does_not_fit = true;
+                let said = format_args!(
+                    "the platform kills after {}, but --stop-delay {} and --stop-grace {} need longer; make them fit, or give it more",
+                    Span(platform),
+                    Span(delay),
+                    Span(grace)
+                );
+                self.log.line(Level::Warn, "warning", said, &[]);
+            }
+        }
+    }
+}
+
+/// The child's environment: without our own options, which a clawinit inside must not take for
+/// its own, and with what the child may want to know of us.
+fn environment(start: &Start, config: &Config) -> Environment {
+    if config.manners != Manners::Clawinit {
+        return Environment::new(start.variables(), |_| false, Vec::new());
+    }
+    let mut added = Vec::new();
+    added.extend(CString::new(format!("CLAWINIT_PID={}", process::pid())));
+    if config.can_restart()
+        && let Some(code) = config.restart_code
+    {
+        added.extend(CString::new(format!("CLAWINIT_RESTART_CODE={code}")));
+    }
+    Environment::new(start.variables(), |name| name.starts_with(b"CLAWINIT_"), added)
+}

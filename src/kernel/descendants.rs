@@ -1,0 +1,64 @@
+//! The children of this process as `/proc` lists them: proc_pid_task_children(5).
+
+use super::Errno;
+use super::descriptors::File;
+use super::process;
+use std::fmt::Write;
+
+/// Whether `/proc` is there and counts pids as we do: one that was mounted outside our PID
+/// namespace has other numbers, and a signal to those would hit strangers.
+pub fn proc_is_ours() -> bool {
+    let mut target = [0u8; 16];
+    // SAFETY: the path is a C string, the buffer ours, its length given.
+    let length =
+        unsafe { libc::readlink(c"/proc/self".as_ptr(), target.as_mut_ptr().cast(), target.len()) };
+    let Ok(length) = usize::try_from(length) else { return false };
+    std::str::from_utf8(&target[..length]).ok().and_then(|pid| pid.parse().ok())
+        == Some(process::pid())
+}
+
+/// Calls `each` with the pid of every child, dead ones that are not reaped among them. An
+/// error: there is no such list, and nobody knows.
+pub fn for_each_child(mut each: impl FnMut(i32)) -> Result<(), Errno> {
+    if !proc_is_ours() {
+        return Err(Errno(libc::ENOENT));
+    }
+    let file = File::open(c"/proc/thread-self/children", libc::O_RDONLY)?;
+    let mut buffer = [0u8; 4096];
+    let mut pid = 0i32;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        // "12 345 6789 ": a blank ends each number, also the last one.
+        for byte in &buffer[..count] {
+            if byte.is_ascii_digit() {
+                pid = pid.wrapping_mul(10).wrapping_add(i32::from(byte - b'0'));
+            } else if pid > 0 {
+                each(pid);
+                pid = 0;
+            }
+        }
+    }
+}
+
+/// The process group of a child of ours.
+pub fn group_of(pid: i32) -> i32 {
+    // SAFETY: touches no memory.
+    unsafe { libc::getpgid(pid) }
+}
+
+/// Reads `/proc/PID/FILE` of a process into `buffer`, as much as fits. Nothing where it is
+/// gone, or where `/proc` is not ours.
+pub fn read<'a>(pid: i32, file: &str, buffer: &'a mut [u8]) -> &'a [u8] {
+    let mut path = [0u8; 48];
+    let mut end = &mut path[..];
+    let _ = write!(super::spawn::SliceWriter(&mut end), "/proc/{pid}/{file}\0");
+    let Ok(path) = std::ffi::CStr::from_bytes_until_nul(&path) else { return &[] };
+    if !proc_is_ours() {
+        return &[];
+    }
+    let count = File::open(path, libc::O_RDONLY).and_then(|file| file.read(buffer)).unwrap_or(0);
+    &buffer[..count]
+}

@@ -1,0 +1,102 @@
+//! Files that clawinit opens for itself, and those it was given.
+//!
+//! Its own are close-on-exec and never 0, 1 or 2: where standard error came in closed, the next
+//! file to be opened would become it, and would get the log.
+
+use super::Errno;
+use std::ffi::CStr;
+
+/// An open file of our own, closed when it is dropped.
+pub struct File(i32);
+
+impl File {
+    /// Opens `path` with `flags` of open(2), O_CLOEXEC added; a new file gets mode 0644.
+    pub fn open(path: &CStr, flags: i32) -> Result<File, Errno> {
+        // SAFETY: the path is a C string.
+        let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o644) };
+        let file = File(Errno::check(i64::from(fd))? as i32);
+        if file.0 > 2 {
+            return Ok(file);
+        }
+        // SAFETY: duplicates a descriptor that is ours; the first one is closed by the drop.
+        let fd = unsafe { libc::fcntl(file.0, libc::F_DUPFD_CLOEXEC, 3) };
+        Errno::check(i64::from(fd)).map(|fd| File(fd as i32))
+    }
+
+    /// One write(2): how many bytes it took.
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        write(self.0, bytes)
+    }
+
+    /// One read(2): how many bytes it gave, 0 at the end.
+    pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        // SAFETY: the buffer is ours, and its length is given.
+        let got = unsafe { libc::read(self.0, buffer.as_mut_ptr().cast(), buffer.len()) };
+        Errno::check(got as i64).map(|n| n as usize)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: ours, and used by nobody any more.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+/// One write(2) to a descriptor that came with the process.
+pub(super) fn write(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: the bytes are readable, and their length is given.
+    let took = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    Errno::check(took as i64).map(|n| n as usize)
+}
+
+/// Closes every descriptor above 2: what the caller handed over is the child's now, and a
+/// reader at the other end of a pipe waits for its last writer (openSUSE/catatonit#12).
+/// Nothing of our own may be open.
+pub fn close_inherited() {
+    // SAFETY: takes numbers. The caller holds no `File`.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    if result == 0 {
+        return;
+    }
+    // Linux before 5.9, or a seccomp filter that does not know the call. 1,024 is the usual
+    // soft limit, and asking for the real one would cost more than it gives.
+    for fd in 3..1024 {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// Writes `text` whole to standard output, where somebody asked for it and waits.
+pub fn print(mut text: &[u8]) -> Result<(), Errno> {
+    while !text.is_empty() {
+        let took = write(1, text)?;
+        text = &text[took..];
+    }
+    Ok(())
+}
+
+/// Whether something is at `path`, or, for a bare name, in a folder of PATH.
+pub fn exists(name: &CStr) -> bool {
+    find(name).is_some()
+}
+
+/// Whether that is a folder.
+pub fn is_folder(name: &CStr) -> bool {
+    find(name).is_some_and(|path| path.is_dir())
+}
+
+fn find(name: &CStr) -> Option<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::path::Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+    if name.as_os_str().is_empty() {
+        return None;
+    }
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        return name.symlink_metadata().is_ok().then(|| name.to_owned());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|path| path.symlink_metadata().is_ok())
+}

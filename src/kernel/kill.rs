@@ -1,0 +1,45 @@
+//! kill(2) and rt_sigqueueinfo(2).
+
+use super::Errno;
+use super::signals::Received;
+use crate::signal::Signal;
+
+/// Sends `signal` to one process.
+pub fn process(pid: i32, signal: Signal) -> Result<(), Errno> {
+    send(pid, signal)
+}
+
+/// Sends `signal` to the process group that `leader` leads. Only while the leader is not
+/// reaped: after that the number may be somebody else's.
+pub fn group(leader: i32, signal: Signal) -> Result<(), Errno> {
+    send(-leader, signal)
+}
+
+/// Sends `signal` to every process of the PID namespace but PID 1. Only as PID 1.
+pub fn everyone(signal: Signal) -> Result<(), Errno> {
+    send(-1, signal)
+}
+
+/// Sends `signal` to this process itself.
+pub fn this_process(signal: Signal) {
+    let _ = send(super::process::pid(), signal);
+}
+
+/// Passes on a signal that was received, as `signal`, with its value and its sender where it
+/// has a value.
+pub fn pass_on(pid: i32, signal: Signal, received: &Received) -> Result<(), Errno> {
+    let Some(info) = received.queued() else {
+        return send(pid, signal);
+    };
+    // SAFETY: `info` is a whole siginfo_t with a negative si_code, as the call wants of anyone
+    // but the kernel.
+    let result = unsafe {
+        libc::syscall(libc::SYS_rt_sigqueueinfo, pid, signal.number(), std::ptr::from_ref(info))
+    };
+    Errno::check(result).map(drop)
+}
+
+fn send(target: i32, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: kill touches no memory of ours.
+    Errno::check(i64::from(unsafe { libc::kill(target, signal.number()) })).map(drop)
+}

@@ -1,0 +1,79 @@
+//! Writing to standard error without ever waiting for its reader.
+//!
+//! O_NONBLOCK belongs to the open file, which the child shares: setting it would change the
+//! child's own writes. So standard error is opened anew through `/proc/self/fd/2`, which makes
+//! another open file of the same pipe, terminal or file; with O_APPEND, since a file opened anew
+//! starts at offset 0 and would overwrite the log. A socket cannot be opened: it has
+//! MSG_DONTWAIT. Without `/proc`, or without the right to open it, poll(2) asks first; a line is
+//! at most PIPE_BUF long, so a pipe that has room has room for it.
+
+use super::Errno;
+use super::descriptors::{self, File};
+
+/// Standard error.
+#[derive(Default)]
+pub enum Output {
+    /// Not looked at yet: nothing has been written.
+    #[default]
+    Unopened,
+    /// Opened anew, non-blocking.
+    Reopened(File),
+    /// A socket, such as the journal's.
+    Socket,
+    /// As it came; asked with poll(2) before each write.
+    Polled,
+}
+
+impl Output {
+    /// Writes `line` whole, or says why not; never waits. EAGAIN: its reader is behind.
+    pub fn write(&mut self, line: &[u8]) -> Result<(), Errno> {
+        if matches!(self, Output::Unopened) {
+            *self = open();
+        }
+        let took = match self {
+            Output::Reopened(file) => file.write(line)?,
+            Output::Socket => match send(line) {
+                // A named pipe whose reader is away says ENXIO too; it may come back.
+                Err(Errno(libc::ENOTSOCK)) => {
+                    *self = Output::Unopened;
+                    return Err(Errno(libc::EAGAIN));
+                }
+                sent => sent?,
+            },
+            Output::Unopened | Output::Polled => {
+                if !has_room() {
+                    return Err(Errno(libc::EAGAIN));
+                }
+                descriptors::write(2, line)?
+            }
+        };
+        if took == line.len() { Ok(()) } else { Err(Errno(libc::ENOSPC)) }
+    }
+
+    /// Closes what was opened, so that no descriptor but the first three is ours.
+    pub fn close(&mut self) {
+        *self = Output::Unopened;
+    }
+}
+
+fn open() -> Output {
+    let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_APPEND | libc::O_NOCTTY;
+    match File::open(c"/proc/self/fd/2", flags) {
+        Ok(file) => Output::Reopened(file),
+        Err(Errno(libc::ENXIO)) => Output::Socket,
+        Err(_) => Output::Polled,
+    }
+}
+
+fn has_room() -> bool {
+    let mut fds = libc::pollfd { fd: 2, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one pollfd, ours; a timeout of 0 does not wait.
+    unsafe { libc::poll(&raw mut fds, 1, 0) > 0 }
+}
+
+fn send(line: &[u8]) -> Result<usize, Errno> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the bytes are readable, and their length is given.
+    let took = unsafe { libc::send(2, line.as_ptr().cast(), line.len(), flags) };
+    Errno::check(took as i64).map(|n| n as usize)
+}

@@ -1,0 +1,59 @@
+//! This process itself: getpid(2), prctl(2), chdir(2), exit(2).
+
+use super::Errno;
+use crate::signal::Signal;
+use std::ffi::CString;
+
+/// Its pid in its own namespace.
+pub fn pid() -> i32 {
+    // SAFETY: cannot fail, touches no memory.
+    unsafe { libc::getpid() }
+}
+
+/// Its parent's pid; 0 when that one is outside the PID namespace.
+pub fn parent() -> i32 {
+    // SAFETY: cannot fail, touches no memory.
+    unsafe { libc::getppid() }
+}
+
+/// Orphans among the descendants become our children (PR_SET_CHILD_SUBREAPER).
+pub fn become_subreaper() -> Result<(), Errno> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// Whether they do already: the flag outlives exec(2).
+pub fn is_subreaper() -> bool {
+    let mut flag: libc::c_int = 0;
+    // SAFETY: the call writes one int to where the pointer says.
+    let result = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut flag, 0, 0, 0) };
+    result == 0 && flag != 0
+}
+
+/// The kernel sends `signal` to us when the thread that started us ends (PR_SET_PDEATHSIG).
+pub fn signal_at_parent_death(signal: Signal) -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong)
+}
+
+fn prctl(option: i32, value: libc::c_ulong) -> Result<(), Errno> {
+    // SAFETY: these options take a number and touch no memory.
+    Errno::check(i64::from(unsafe { libc::prctl(option, value, 0, 0, 0) })).map(drop)
+}
+
+/// Goes to `/`, so that the folder it was started in can be unmounted.
+pub fn leave_folder() {
+    // SAFETY: the path is a C string. A failure leaves us where we are, which harms nobody.
+    unsafe { libc::chdir(c"/".as_ptr()) };
+}
+
+/// The working folder's path; `None` where it was removed or lies outside our root.
+pub fn folder() -> Option<CString> {
+    let path = std::env::current_dir().ok()?.into_os_string();
+    // A path outside our root begins with "(unreachable)" (getcwd(3)) and leads nowhere.
+    CString::new(path.into_encoded_bytes()).ok().filter(|path| path.as_bytes().starts_with(b"/"))
+}
+
+/// Leaves at once: no destructor, no buffer, no handler has anything to say.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(i32::from(code)) }
+}

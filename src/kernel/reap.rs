@@ -1,0 +1,56 @@
+//! wait(2).
+
+use crate::core::Status;
+use crate::signal::Signal;
+
+/// What one look for a dead child found.
+pub enum Reaped {
+    /// This one, which is gone now: its pid may be somebody else's from here on.
+    One(i32, Status),
+    /// None, but there are children that live.
+    NoneDead,
+    /// There are no children at all.
+    NoChildren,
+}
+
+/// Reaps one dead child if there is one.
+pub fn next() -> Reaped {
+    let mut status = 0;
+    // SAFETY: `status` is ours.
+    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+        0 => Reaped::NoneDead,
+        pid if pid > 0 => Reaped::One(pid, decode(status)),
+        _ => Reaped::NoChildren, // ECHILD; with WNOHANG there is no EINTR
+    }
+}
+
+/// A dead child that is not reaped yet, and stays so; 0 when there is none.
+pub fn peek() -> i32 {
+    look(libc::P_ALL, 0, libc::WEXITED)
+}
+
+/// Whether this child of ours is stopped at this moment.
+pub fn is_stopped(pid: i32) -> bool {
+    look(libc::P_PID, pid, libc::WSTOPPED) == pid
+}
+
+/// waitid(2) that takes nothing away: WNOWAIT leaves the child as it was.
+fn look(kind: libc::idtype_t, pid: i32, what: i32) -> i32 {
+    // SAFETY: siginfo_t is plain data; the kernel fills it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = what | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is ours, and stays zero when no child is in that state.
+    unsafe {
+        libc::waitid(kind, pid as libc::id_t, &raw mut info, options);
+        info.si_pid()
+    }
+}
+
+fn decode(status: i32) -> Status {
+    if libc::WIFSIGNALED(status) {
+        let signal = Signal::new(libc::WTERMSIG(status)).unwrap_or(Signal::KILL);
+        Status::Signaled { signal, core_dumped: libc::WCOREDUMP(status) }
+    } else {
+        Status::Exited(libc::WEXITSTATUS(status) as u8)
+    }
+}

@@ -1,0 +1,146 @@
+//! Blocking signals and waiting for them: sigprocmask(2), sigaction(2), sigtimedwait(2).
+//!
+//! By raw system calls, since the C library keeps signals 32 to 34 for itself: musl's wrappers
+//! neither block them nor wait for them, and `SIGRTMIN` as people count it is 34.
+
+use super::Errno;
+use crate::signal::Signal;
+use std::time::Duration;
+
+/// A mask as the kernel has it: bit `n - 1` for signal `n`.
+#[derive(Clone, Copy)]
+pub struct Mask(pub(super) u64);
+
+/// The kernel's `sigsetsize`.
+pub(super) const MASK_BYTES: usize = size_of::<u64>();
+
+/// A signal that came.
+#[derive(Clone, Copy)]
+pub struct Received {
+    /// Which one.
+    pub signal: Signal,
+    /// Who sent it.
+    pub sender: Sender,
+    info: libc::siginfo_t,
+}
+
+/// Who sent a signal (`si_code`, `si_pid`, `si_uid` of sigaction(2)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sender {
+    /// The kernel itself: a terminal, a timer, the death of a child or of the parent.
+    Kernel,
+    /// A process; pid 0 is one that has no number in this PID namespace.
+    Process {
+        /// Its pid in this namespace.
+        pid: i32,
+        /// Its real user.
+        uid: u32,
+    },
+}
+
+impl Received {
+    /// The value, where it was sent with one (sigqueue(3)), in the form to send it on.
+    pub(super) fn queued(&self) -> Option<&libc::siginfo_t> {
+        (self.info.si_code == libc::SI_QUEUE).then_some(&self.info)
+    }
+
+    /// Of SIGCHLD: whether a child stopped rather than ended.
+    pub fn tells_of_a_stop(&self) -> bool {
+        self.info.si_code == libc::CLD_STOPPED
+    }
+}
+
+/// Blocks every signal and returns the mask that was in force. To be called before anything
+/// else: what arrives from now on waits in the kernel's queue.
+pub fn block_all() -> Mask {
+    let all = u64::MAX;
+    let mut old = 0u64;
+    // SAFETY: both masks are eight bytes, as the size says. The call cannot fail (sigprocmask(2)).
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            &raw mut old,
+            MASK_BYTES,
+        )
+    };
+    Mask(old)
+}
+
+/// Puts a mask in force.
+pub(super) fn set_mask(mask: Mask) {
+    // SAFETY: as in `block_all`.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask.0,
+            std::ptr::null_mut::<u64>(),
+            MASK_BYTES,
+        )
+    };
+}
+
+/// Gives SIGCHLD its default disposition, since children of a process that ignores it leave no
+/// status behind and wait(2) says ECHILD, and returns whether it was ignored.
+/// `stops`: also tell of children that stop.
+pub fn expect_children(stops: bool) -> bool {
+    // SAFETY: a zeroed sigaction is valid: default disposition, no flags, empty mask.
+    let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; it is written to.
+    let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+    new.sa_sigaction = libc::SIG_DFL;
+    new.sa_flags = if stops { 0 } else { libc::SA_NOCLDSTOP };
+    // SAFETY: both are ours. The call cannot fail for SIGCHLD (sigaction(2)).
+    unsafe { libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old) };
+    old.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ignores SIGCHLD: for a child that is to start as clawinit was started.
+pub(super) fn ignore_children() {
+    // SAFETY: SIG_IGN is a valid disposition for SIGCHLD.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// The next signal, or `None` after `timeout` or when the wait was disturbed. All signals have
+/// to be blocked. Without a timeout it waits for ever and wakes for nothing else.
+pub fn wait(timeout: Option<Duration>) -> Option<Received> {
+    take(u64::MAX, timeout)
+}
+
+/// Takes `signal` from the queue if it is there.
+pub fn take_pending(signal: Signal) -> Option<Received> {
+    take(1 << (signal.number() - 1), Some(Duration::ZERO))
+}
+
+fn take(set: u64, timeout: Option<Duration>) -> Option<Received> {
+    let time = timeout.map(|t| libc::timespec {
+        tv_sec: t.as_secs() as _, // the C library's time_t, 64 bits wide on both targets
+        tv_nsec: t.subsec_nanos() as _,
+    });
+    let time_ptr = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: siginfo_t is plain data; the kernel fills it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is eight bytes, `info` and `time` live through the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const set,
+            &raw mut info,
+            time_ptr,
+            MASK_BYTES,
+        )
+    };
+    let signal = Signal::new(Errno::check(result).ok()? as i32)?;
+    let from_process = info.si_code <= 0 && info.si_code != libc::SI_TIMER
+        || signal == Signal::CHLD && info.si_code != libc::SI_KERNEL;
+    let sender = if from_process {
+        // SAFETY: SI_USER, SI_QUEUE and SI_TKILL carry the sender's pid and uid, and SIGCHLD
+        // the child's, at the same place.
+        unsafe { Sender::Process { pid: info.si_pid(), uid: info.si_uid() } }
+    } else {
+        Sender::Kernel
+    };
+    Some(Received { signal, sender, info })
+}

@@ -1,0 +1,219 @@
+//! Starting a program: clone(2) as vfork(2) does it, then execve(2).
+//!
+//! The child borrows our memory until it executes its program, and we stand still meanwhile: no
+//! page is copied, an error comes back in a variable, and nothing has to be told over a pipe.
+//! `posix_spawn(3)` does the same inside, but knows no `setuid`, no `chdir` in musl's version,
+//! and its caller learns the pid too late to put it into LISTEN_PID.
+
+use super::privileges;
+use super::signals::{self, Mask};
+use super::terminal::Terminal;
+use super::{Errno, process};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fmt::Write;
+use std::mem::MaybeUninit;
+
+/// How a child starts.
+pub struct Program<'a> {
+    /// The command and its arguments, a null pointer at the end.
+    pub argv: &'a [*const c_char],
+    /// Its environment.
+    pub environment: &'a mut Environment,
+    /// The signal mask that clawinit was started with.
+    pub mask: Mask,
+    /// SIGCHLD was ignored when clawinit was started.
+    pub ignores_children: bool,
+    /// The terminal to put its process group in the foreground of.
+    pub terminal: Option<Terminal>,
+    /// The folder to start in, where that is not ours any more.
+    pub folder: Option<&'a CStr>,
+    /// Whom to become.
+    pub user: Option<(u32, u32)>,
+    /// Whether to give up gaining privileges.
+    pub no_new_privs: bool,
+}
+
+/// What went wrong, and where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// At this step.
+    pub step: Step,
+    /// With this error.
+    pub errno: Errno,
+}
+
+/// The steps of a start that can fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Making the process.
+    Clone,
+    /// Going to the folder to start in.
+    Folder,
+    /// Becoming the user of `--user`.
+    User,
+    /// `--no-new-privs`.
+    NoNewPrivs,
+    /// Executing the command.
+    Execute,
+}
+
+/// A musl execvpe keeps two paths of PATH_MAX on its stack.
+const STACK_BYTES: usize = 24 * 1024;
+
+#[repr(align(16))]
+struct Stack(MaybeUninit<[u8; STACK_BYTES]>);
+
+struct Start<'a, 'b> {
+    program: &'a mut Program<'b>,
+    failure: Option<Failure>,
+}
+
+/// Starts `program` and returns its pid once it executes its command. All signals have to be
+/// blocked.
+pub fn spawn(program: &mut Program) -> Result<i32, Failure> {
+    let mut start = Start { program, failure: None };
+    let mut stack = Stack(MaybeUninit::uninit());
+    // SAFETY: the stack grows down from its aligned end and lives until this function returns,
+    // which is after the child has left it: CLONE_VFORK holds us until it has executed its
+    // program or exited. Until then it alone touches `start`. It shares no signal handlers
+    // (no CLONE_SIGHAND) and no descriptors (no CLONE_FILES), so what it changes is its own.
+    let pid = unsafe {
+        let top = stack.0.as_mut_ptr().cast::<c_void>().byte_add(STACK_BYTES);
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        libc::clone(child, top, flags, (&raw mut start).cast())
+    };
+    let pid =
+        Errno::check(i64::from(pid)).map_err(|errno| Failure { step: Step::Clone, errno })? as i32;
+    // SAFETY: `start` is ours; the child wrote to it before we went on.
+    match unsafe { (&raw const start.failure).read_volatile() } {
+        None => Ok(pid),
+        Some(failure) => {
+            // SAFETY: our child, which is exiting; nobody else reaps.
+            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+            Err(failure)
+        }
+    }
+}
+
+extern "C" fn child(start: *mut c_void) -> c_int {
+    // SAFETY: it is the `Start` of `spawn`, which waits for us.
+    let start = unsafe { &mut *start.cast::<Start>() };
+    start.failure = Some(become_program(start.program));
+    // SAFETY: ends this process; the parent's memory is as we leave it.
+    unsafe { libc::_exit(127) }
+}
+
+/// Returns only when it could not. No allocation, no lock: the memory is the parent's.
+fn become_program(program: &mut Program) -> Failure {
+    let failed = |step| move |errno| Failure { step, errno };
+    let steps = || -> Result<(), Failure> {
+        // A process group of its own, which cannot fail for a process that leads no session.
+        // Parent and child usually both do this for whoever comes first; here the parent waits.
+        // SAFETY: touches no memory.
+        unsafe { libc::setpgid(0, 0) };
+        if let Some(terminal) = program.terminal {
+            terminal.give_to(process::pid());
+        }
+        if let Some(folder) = program.folder {
+            // SAFETY: a C string.
+            Errno::check(i64::from(unsafe { libc::chdir(folder.as_ptr()) }))
+                .map_err(failed(Step::Folder))?;
+        }
+        if let Some((uid, gid)) = program.user {
+            privileges::become_user(uid, gid).map_err(failed(Step::User))?;
+        }
+        if program.no_new_privs {
+            privileges::no_new_privs().map_err(failed(Step::NoNewPrivs))?;
+        }
+        Ok(())
+    };
+    if let Err(failure) = steps() {
+        return failure;
+    }
+    program.environment.name_listener(process::pid());
+    if program.ignores_children {
+        signals::ignore_children();
+    }
+    signals::set_mask(program.mask);
+    // SAFETY: both arrays end with a null pointer and hold C strings that live as long as the
+    // process.
+    unsafe {
+        libc::execvpe(program.argv[0], program.argv.as_ptr(), program.environment.pointers.as_ptr())
+    };
+    let errno = Errno::last();
+    signals::block_all(); // the parent's own mask is another; this is for a tidy end
+    Failure { step: Step::Execute, errno }
+}
+
+/// An environment for execve(2), built once and changed in two places afterwards.
+pub struct Environment {
+    pointers: Vec<*const c_char>,
+    generation: Option<(usize, Text)>,
+    listener: Option<(usize, Text)>,
+}
+
+/// A `NAME=number` at an address that does not move.
+type Text = Box<[u8; 48]>;
+
+impl Environment {
+    /// The variables of `given` (environ(7)), without those that `drop` names and with `added`.
+    /// `LISTEN_PID` (sd_listen_fds(3)) will name the child where it named us.
+    pub fn new(
+        given: impl Iterator<Item = &'static CStr>,
+        drop: impl Fn(&[u8]) -> bool,
+        added: Vec<std::ffi::CString>,
+    ) -> Environment {
+        let mut env = Environment { pointers: Vec::new(), generation: None, listener: None };
+        let mut own = [0; 48];
+        let own = number(&mut own, "LISTEN_PID", process::pid() as u32);
+        for variable in given {
+            if variable == own {
+                env.listener = Some((env.pointers.len(), Box::new([0; 48])));
+            }
+            if !drop(variable.to_bytes()) {
+                env.pointers.push(variable.as_ptr());
+            }
+        }
+        // The process keeps its environment for life.
+        env.pointers.extend(added.into_iter().map(|variable| variable.into_raw().cast_const()));
+        env.pointers.push(std::ptr::null());
+        env
+    }
+
+    /// Sets `CLAWINIT_GENERATION`.
+    pub fn number_generation(&mut self, generation: u32) {
+        let (place, text) = self.generation.get_or_insert_with(|| {
+            let end = self.pointers.len() - 1;
+            self.pointers.insert(end, std::ptr::null());
+            (end, Box::new([0; 48]))
+        });
+        self.pointers[*place] = number(text.as_mut(), "CLAWINIT_GENERATION", generation).as_ptr();
+    }
+
+    /// Sets `LISTEN_PID` where it named clawinit. Called in the child, on memory that is the
+    /// parent's too.
+    fn name_listener(&mut self, pid: i32) {
+        if let Some((place, text)) = &mut self.listener {
+            self.pointers[*place] = number(text.as_mut(), "LISTEN_PID", pid as u32).as_ptr();
+        }
+    }
+}
+
+fn number<'a>(text: &'a mut [u8; 48], name: &str, number: u32) -> &'a CStr {
+    let mut rest = &mut text[..];
+    let _ = write!(SliceWriter(&mut rest), "{name}={number}\0");
+    CStr::from_bytes_until_nul(text).unwrap_or(c"")
+}
+
+/// Writes into a slice, without allocating.
+pub(super) struct SliceWriter<'a, 'b>(pub(super) &'a mut &'b mut [u8]);
+
+impl Write for SliceWriter<'_, '_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let (here, rest) =
+            std::mem::take(self.0).split_at_mut_checked(text.len()).ok_or(std::fmt::Error)?;
+        here.copy_from_slice(text.as_bytes());
+        *self.0 = rest;
+        Ok(())
+    }
+}
