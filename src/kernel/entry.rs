@@ -77,13 +77,14 @@ pub fn queue(signal: Signal) {
 #[macro_export]
 macro_rules! entry {
     () => {
-        #[doc(hidden)]
+        /// # Safety
+        /// For the C library to call, once.
         #[unsafe(no_mangle)]
-        pub extern "C" fn main(
+        pub unsafe extern "C" fn main(
             argc: ::std::ffi::c_int,
             argv: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
-            // SAFETY: called by the C library, once, with what it hands to `main`.
+            // SAFETY: these are what the C library hands to `main`.
             unsafe { $crate::kernel::entry::start(argc, argv) }
         }
     };

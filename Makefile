@@ -1,0 +1,52 @@
+# make run          the gateway under clawinit, as PID 1 of its own namespace, on port 8888
+# make test         every test; engines that are absent are skipped, one line each
+# make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
+# make test-engines Docker, Compose, Podman
+# make images       clawinit:scratch and clawinit:debian in the local Docker
+# make size         size, memory and start beside Debian's tini
+# make lint         format, clippy, licences and sources of dependencies, documentation
+# make setup        installs what all of these need on a Debian machine
+
+ARCH   := $(shell uname -m)
+TARGET := $(ARCH)-unknown-linux-musl
+CARGO  := cargo
+export TARGET
+
+.PHONY: build build-all run test test-fast test-engines images size lint setup clean
+
+build:
+	@scripts/setup build
+	$(CARGO) build --release --locked --workspace --target $(TARGET)
+
+# Both targets, with the linker that rustup brings.
+build-all:
+	@scripts/setup build
+	$(CARGO) build --release --locked --workspace --target x86_64-unknown-linux-musl
+	$(CARGO) build --release --locked --workspace --target aarch64-unknown-linux-musl
+
+run: build
+	@scripts/run
+
+test: build
+	@scripts/test all
+
+test-fast: build
+	@scripts/test fast
+
+test-engines: build
+	@scripts/test engines
+
+images: build
+	@scripts/images
+
+size: build
+	@scripts/size
+
+lint:
+	@scripts/lint
+
+setup:
+	@scripts/setup all
+
+clean:
+	$(CARGO) clean
