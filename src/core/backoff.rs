@@ -1,10 +1,11 @@
 //! How long to wait after a crash, and when to give up (invariant I12).
 
 use crate::config::{Config, MAX_CRASHES};
+use std::fmt;
 use std::time::Duration;
 
 /// The crashes since a generation was last stable.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Crashes {
     /// When they were, oldest first, in nanoseconds: a ring.
     times: [u64; MAX_CRASHES],
@@ -71,6 +72,12 @@ impl Crashes {
     fn time(&self, back: u8) -> u64 {
         let ring = MAX_CRASHES as u8;
         self.times[usize::from((self.next + ring - 1 - back) % ring)]
+    }
+}
+
+impl fmt::Debug for Crashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} crashes, {} in a row", self.len, self.in_a_row)
     }
 }
 

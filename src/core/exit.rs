@@ -59,6 +59,7 @@ pub fn exit_code(config: &Config, state: &State) -> u8 {
     if let Some(stop) = state.stop {
         if let Some(wanted) = config.stop_exit_code
             && !stop.overdue
+            && end != End::Survived
         {
             return wanted;
         }

@@ -5,6 +5,7 @@
 
 use super::action::{Action, Note};
 use super::event::Event;
+use super::exit::End;
 use super::phase::{Limit, Phase, State};
 use super::step::KILL_WAIT;
 use crate::config::Config;
@@ -37,7 +38,8 @@ pub fn check(
             || matches!(
                 after.phase,
                 Phase::Running | Phase::Stopping { .. } | Phase::Restarting { .. }
-            ),
+            )
+            || after.last == Some(End::Survived),
     );
 
     let limit = |state: &State| match state.phase {
