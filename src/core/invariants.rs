@@ -108,6 +108,7 @@ pub fn check(
     let wanted = match event {
         Event::Forward(signal) if lives => usize::from(config.forwarded(signal).is_some()),
         Event::Forward(_) => forwards, // `--exit-when all`, or no child to have it
+        Event::Stop(_) if !lives => forwards, // `--exit-when all` again: a second stop signal
         _ => 0,
     };
     holds("I7: a signal is forwarded to a living child exactly once", forwards == wanted);

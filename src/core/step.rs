@@ -18,6 +18,10 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 pub fn step(config: &Config, state: &mut State, now: Duration, event: Event) -> Actions {
     let before = cfg!(debug_assertions).then_some(*state);
     let mut todo = Actions::none();
+    let of_the_child = matches!(event, Event::ChildExited { .. } | Event::ChildStopped);
+    if of_the_child && state.child.is_none() {
+        return todo; // there is none: nothing can have happened to it
+    }
     let mut s = Step { config, state, now, todo: &mut todo };
     match s.state.phase {
         Phase::Starting => s.starting(event),
@@ -67,7 +71,10 @@ impl Step<'_> {
                     self.note_stop(signal, self.now + self.stop_time());
                 }
             }
-            Event::Restart(signal) => self.note(Note::RestartFolded(signal)),
+            Event::Restart(signal) => self.note(match self.state.stop {
+                Some(_) => Note::RestartRefused(signal),
+                None => Note::RestartFolded(signal),
+            }),
             Event::Forward(signal) => self.note(Note::NoChild(signal)),
             Event::ChildExited { .. }
             | Event::Reaped { .. }
@@ -114,7 +121,12 @@ impl Step<'_> {
         match event {
             Event::Stop(signal) => {
                 self.note(Note::StopRepeated(signal));
-                self.tell(self.config.told_to_stop(signal));
+                let signal = self.config.told_to_stop(signal);
+                if tell.is_none() && self.lingers() {
+                    self.todo.push(Action::ForwardToLeftovers(signal));
+                } else {
+                    self.tell(signal);
+                }
                 self.state.phase = Phase::Stopping { tell: None, limit };
             }
             Event::Restart(signal) => self.note(Note::RestartRefused(signal)),

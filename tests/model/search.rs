@@ -148,7 +148,13 @@ fn expected_code(config: &Config, book: &Book) -> u8 {
     let (code, exited) = match book.last.expect("something was tried") {
         End::Reaped(Status::Exited(code)) => (code, true),
         End::Reaped(Status::Signaled { signal, .. }) => (128 + signal.number() as u8, false),
-        End::NotStarted(code) => return if book.stop_counts && !book.overdue { config.stop_exit_code.unwrap_or(code) } else { code },
+        End::NotStarted(code) => {
+            return if book.stop_counts && !book.overdue {
+                config.stop_exit_code.unwrap_or(code)
+            } else {
+                code
+            };
+        }
         End::Survived => return 137,
     };
     match config.stop_exit_code {
@@ -164,7 +170,8 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
     let mut state = node.state;
     let mut book = node.book.clone();
     let before = node.state;
-    let told = |what: &str| format!("{what}\nbefore {before:?}\n{event:?} {:?} later", now - node.now);
+    let told =
+        |what: &str| format!("{what}\nbefore {before:?}\n{event:?} {:?} later", now - node.now);
 
     // The book's side.
     let leaving = matches!(before.phase, Phase::Sweeping { next: Next::Leave, .. });
@@ -190,7 +197,9 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
                 && match config.restart {
                     RestartMode::Never => false,
                     RestartMode::Request => asks,
-                    RestartMode::OnFailure => asks || code != 0 && !config.success_codes.contains(code),
+                    RestartMode::OnFailure => {
+                        asks || code != 0 && !config.success_codes.contains(code)
+                    }
                     RestartMode::Always => true,
                 };
             if stable && (comes_back || matches!(before.phase, Phase::Restarting { .. })) {
@@ -235,7 +244,8 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
     for action in actions {
         if let Action::Note(Note::NextGeneration { cause, delay }) = action {
             let doubled = config.restart_delay * (1 << (book.in_a_row.saturating_sub(1)).min(8));
-            let expected = if crashed { doubled.min(config.restart_delay_max) } else { Duration::ZERO };
+            let expected =
+                if crashed { doubled.min(config.restart_delay_max) } else { Duration::ZERO };
             assert_eq!(*delay, expected, "{}", told("I12: the delay follows from the times alone"));
             // A start that failed is tried again for the reason that it was tried first.
             let asked_by_signal = match before.phase {
@@ -345,14 +355,23 @@ fn every_reachable_state_keeps_the_invariants() {
         ("no grace", Config { stop_grace: ticks(0), restart_grace: ticks(0), ..small() }),
         ("long sweep", Config { sweep_grace: ticks(9), ..small() }),
         ("exit when all", Config { exit_when: ExitWhen::All, ..small() }),
-        ("exit when all, delay", Config { exit_when: ExitWhen::All, stop_delay: ticks(2), ..small() }),
+        (
+            "exit when all, delay",
+            Config { exit_when: ExitWhen::All, stop_delay: ticks(2), ..small() },
+        ),
         ("no sweep", Config { kill_mode: KillMode::Process, ..small() }),
         ("stop exit code", Config { stop_exit_code: Some(9), ..small() }),
         ("success codes", Config { restart: RestartMode::OnFailure, ..success }),
         ("restart code 0", zero_restarts),
-        ("no crash tolerated", Config { restart: RestartMode::Always, restart_limit: (0, ticks(6)), ..small() }),
+        (
+            "no crash tolerated",
+            Config { restart: RestartMode::Always, restart_limit: (0, ticks(6)), ..small() },
+        ),
         ("tini's manners", with_small_times(Config::transparent(Manners::Tini))),
-        ("dumb-init's manners, not PID 1", with_small_times(Config::transparent(Manners::DumbInit))),
+        (
+            "dumb-init's manners, not PID 1",
+            with_small_times(Config::transparent(Manners::DumbInit)),
+        ),
     ];
     let total: usize = std::thread::scope(|scope| {
         let halves = configs.chunks(configs.len().div_ceil(2)).map(|half| {

@@ -1,1 +1,682 @@
+//! The transition table, by hand: for each phase, in each of its forms, what every event does.
+//!
+//! `what is done | the phase after`; `-`: nothing is done and nothing changes. It is 100 s, the
+//! child's pid is 7, generation 2 started at 90 s, which is just stable; the stop grace is 25 s,
+//! the restart grace 20 s, the sweep grace 3 s, and crashes wait for nothing. `kill@` is when
+//! SIGKILL is due, `over@` when the wait for its effect ends. A deadline comes at its own time.
 
+use clawinit::config::{Config, ExitWhen};
+use clawinit::core::{
+    Action, Cause, End, Event, Limit, Next, Note, Phase, StartFailure, State, Status, Stop, step,
+};
+use clawinit::signal::Signal;
+use std::time::Duration;
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const NOW: Duration = s(100);
+
+const KILL_103: Limit = Limit::Kill(s(103));
+const OVER_102: Limit = Limit::GiveUp(s(102));
+const LEAVE: Next = Next::Leave;
+
+fn config(exit_when: ExitWhen) -> Config {
+    Config {
+        restart_grace: s(20),
+        restart_delay: Duration::ZERO,
+        is_pid1: true,
+        exit_when,
+        ..Config::new()
+    }
+}
+
+fn state(phase: Phase, child: bool) -> State {
+    let mut state = State::new(1);
+    state.phase = phase;
+    state.child = child.then_some(7);
+    state.generation = 2;
+    state.started = s(90);
+    state.last = Some(End::Reaped(Status::Exited(3)));
+    state.cause = Some(Cause::Crash);
+    state
+}
+
+fn stopped(mut state: State, deadline: u64, overdue: bool) -> State {
+    state.stop = Some(Stop { signal: Signal::TERM, at: NOW, deadline: s(deadline), overdue });
+    state
+}
+
+/// The events, in the order of the columns.
+fn events() -> [(&'static str, Event); 13] {
+    let exited = |code, leftovers| Event::ChildExited { status: Status::Exited(code), leftovers };
+    [
+        ("stop", Event::Stop(Signal::TERM)),
+        ("restart", Event::Restart(Signal::USR1)),
+        ("forward", Event::Forward(Signal::HUP)),
+        ("spawned", Event::Spawned(7)),
+        ("start failed for now", Event::StartFailed(StartFailure { code: 125, temporary: true })),
+        ("start failed for good", Event::StartFailed(StartFailure { code: 127, temporary: false })),
+        ("child exited", exited(3, false)),
+        ("child exited, left some", exited(3, true)),
+        ("child exited with 75, left some", exited(75, true)),
+        ("reaped, some left", Event::Reaped { leftovers: true }),
+        ("reaped, none left", Event::Reaped { leftovers: false }),
+        ("child stopped", Event::ChildStopped),
+        ("deadline", Event::DeadlinePassed),
+    ]
+}
+
+fn show(actions: &[Action], phase: Phase) -> String {
+    let left: Vec<String> = actions.iter().map(show_action).collect();
+    format!("{} | {}", left.join(", "), show_phase(phase)).trim().to_owned()
+}
+
+fn show_action(action: &Action) -> String {
+    match action {
+        Action::Spawn => "spawn".into(),
+        Action::Forward(signal) => format!("forward {signal}"),
+        Action::Tell(signal) => format!("tell {signal}"),
+        Action::Kill => "kill".into(),
+        Action::ForwardToLeftovers(signal) => format!("forward-left {signal}"),
+        Action::TellLeftovers(signal) => format!("tell-left {signal}"),
+        Action::KillLeftovers => "kill-left".into(),
+        Action::Continue => "continue".into(),
+        Action::Suspend => "suspend".into(),
+        Action::Exit(code) => format!("exit {code}"),
+        Action::Note(note) => match note {
+            Note::StopRequested { within, .. } => format!("(stop {within:?})"),
+            Note::StopRepeated(_) => "(stop again)".into(),
+            Note::RestartRequested { within, .. } => format!("(restart {within:?})"),
+            Note::RestartFolded(_) => "(folded)".into(),
+            Note::RestartRefused(_) => "(refused)".into(),
+            Note::NoChild(_) => "(no child)".into(),
+            Note::ChildExited { .. } => "(exited)".into(),
+            Note::GoesOn => "(goes on)".into(),
+            Note::NextGeneration { cause, delay } => format!("(next by {cause} in {delay:?})"),
+            Note::RestartLimit => "(limit)".into(),
+            Note::Survived => "(survived)".into(),
+        },
+    }
+}
+
+fn show_limit(limit: Limit) -> String {
+    match limit {
+        Limit::Kill(at) => format!("kill@{}", at.as_secs()),
+        Limit::GiveUp(at) => format!("over@{}", at.as_secs()),
+    }
+}
+
+fn show_phase(phase: Phase) -> String {
+    match phase {
+        Phase::Starting => "starting".into(),
+        Phase::Running => "running".into(),
+        Phase::Stopping { tell: None, limit } => format!("stopping {}", show_limit(limit)),
+        Phase::Stopping { tell: Some(tell), limit } => {
+            format!("stopping tell@{} {}", tell.as_secs(), show_limit(limit))
+        }
+        Phase::Restarting { limit: None } => "restarting".into(),
+        Phase::Restarting { limit: Some(limit) } => format!("restarting {}", show_limit(limit)),
+        Phase::Sweeping { next: Next::Leave, limit } => {
+            format!("sweeping, leave {}", show_limit(limit))
+        }
+        Phase::Sweeping { next: Next::Generation(at), limit } => {
+            format!("sweeping, next@{} {}", at.as_secs(), show_limit(limit))
+        }
+        Phase::Backoff { until } => format!("backoff@{}", until.as_secs()),
+        Phase::Exited { code } => format!("exited {code}"),
+    }
+}
+
+/// Runs one row of the table and says what differs.
+fn row(name: &str, start: State, exit_when: ExitWhen, expected: [&str; 13]) {
+    let config = config(exit_when);
+    let mut wrong = String::new();
+    for ((event_name, event), expected) in events().into_iter().zip(expected) {
+        let mut state = start;
+        let now = match event {
+            Event::DeadlinePassed => start.deadline().unwrap_or(NOW),
+            _ => NOW,
+        };
+        let actions = step(&config, &mut state, now, event);
+        let unchanged = actions.as_slice().is_empty() && state.phase == start.phase;
+        let got = if unchanged { "-".into() } else { show(actions.as_slice(), state.phase) };
+        // A phase that stays is not written again.
+        let same = format!(" | {}", show_phase(start.phase));
+        let got = got.strip_suffix(&same).unwrap_or(&got);
+        if got != expected {
+            wrong += &format!("\n{name}, {event_name}:\n  expected {expected}\n  got      {got}");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+use ExitWhen::{All, Child};
+
+#[test]
+fn starting() {
+    row(
+        "starting",
+        state(Phase::Starting, false),
+        Child,
+        [
+            "(stop 25s)",
+            "(folded)",
+            "(no child)",
+            "| running",
+            "(next by crash in 0ns), spawn",
+            "(next by crash in 0ns), spawn", // on a restart every failure is tried again
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+        ],
+    );
+}
+
+#[test]
+fn starting_the_first_generation() {
+    let mut first = state(Phase::Starting, false);
+    (first.generation, first.last, first.cause) = (0, None, None);
+    row(
+        "starting the first",
+        first,
+        Child,
+        [
+            "(stop 25s)",
+            "(folded)",
+            "(no child)",
+            "| running",
+            "(next by crash in 0ns), spawn",
+            "exit 127 | exited 127",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+        ],
+    );
+}
+
+#[test]
+fn starting_when_a_stop_was_asked_for() {
+    row(
+        "starting, to stop",
+        stopped(state(Phase::Starting, false), 125, false),
+        Child,
+        [
+            "-",
+            "(refused)",
+            "(no child)",
+            "tell SIGTERM | stopping kill@125",
+            "exit 125 | exited 125",
+            "exit 127 | exited 127",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+        ],
+    );
+}
+
+#[test]
+fn running() {
+    row(
+        "running",
+        state(Phase::Running, true),
+        Child,
+        [
+            "(stop 25s), tell SIGTERM | stopping kill@125",
+            "(restart 20s), tell SIGUSR1 | restarting kill@120",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), exit 3 | exited 3",
+            "(exited), tell-left SIGTERM | sweeping, leave kill@103",
+            "(exited), (next by code in 0ns), tell-left SIGTERM | sweeping, next@100 kill@103",
+            "-",
+            "-",
+            "suspend",
+            "-",
+        ],
+    );
+}
+
+#[test]
+fn running_until_all_have_ended() {
+    row(
+        "running, all",
+        state(Phase::Running, true),
+        All,
+        [
+            "(stop 25s), tell SIGTERM | stopping kill@125",
+            "(restart 20s), tell SIGUSR1 | restarting kill@120",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), exit 3 | exited 3",
+            "(exited), (goes on)",
+            "(exited), (next by code in 0ns), tell-left SIGTERM | sweeping, next@100 kill@103",
+            "-",
+            "-",
+            "suspend",
+            "-",
+        ],
+    );
+}
+
+#[test]
+fn running_on_without_the_child() {
+    row(
+        "going on",
+        state(Phase::Running, false),
+        All,
+        [
+            "(stop 25s), tell-left SIGTERM | stopping kill@125",
+            "(restart 20s), tell-left SIGUSR1 | restarting kill@120",
+            "forward-left SIGHUP",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "exit 3 | exited 3",
+            "-",
+            "-",
+        ],
+    );
+}
+
+#[test]
+fn stopping() {
+    let phase = Phase::Stopping { tell: None, limit: Limit::Kill(s(125)) };
+    row(
+        "stopping",
+        stopped(state(phase, true), 125, false),
+        Child,
+        [
+            "(stop again), tell SIGTERM",
+            "(refused)",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), exit 3 | exited 3",
+            "(exited), tell-left SIGTERM | sweeping, leave kill@103",
+            "(exited), tell-left SIGTERM | sweeping, leave kill@103",
+            "-",
+            "-",
+            "continue",
+            "kill | stopping over@127",
+        ],
+    );
+}
+
+#[test]
+fn stopping_short_of_the_deadline_bounds_the_sweep() {
+    let phase = Phase::Stopping { tell: None, limit: Limit::Kill(s(101)) };
+    row(
+        "stopping soon",
+        stopped(state(phase, true), 101, false),
+        Child,
+        [
+            "(stop again), tell SIGTERM",
+            "(refused)",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), exit 3 | exited 3",
+            "(exited), tell-left SIGTERM | sweeping, leave kill@101",
+            "(exited), tell-left SIGTERM | sweeping, leave kill@101",
+            "-",
+            "-",
+            "continue",
+            "kill | stopping over@103",
+        ],
+    );
+}
+
+#[test]
+fn stopping_before_the_child_is_told() {
+    let phase = Phase::Stopping { tell: Some(s(104)), limit: Limit::Kill(s(129)) };
+    row(
+        "delayed",
+        stopped(state(phase, true), 129, false),
+        Child,
+        [
+            "(stop again), tell SIGTERM | stopping kill@129",
+            "(refused)",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), exit 3 | exited 3",
+            "(exited), tell-left SIGTERM | sweeping, leave kill@103",
+            "(exited), tell-left SIGTERM | sweeping, leave kill@103",
+            "-",
+            "-",
+            "continue",
+            "tell SIGTERM | stopping kill@129",
+        ],
+    );
+}
+
+#[test]
+fn stopping_after_sigkill() {
+    let phase = Phase::Stopping { tell: None, limit: OVER_102 };
+    row(
+        "killed",
+        stopped(state(phase, true), 100, true),
+        Child,
+        [
+            "(stop again), tell SIGTERM",
+            "(refused)",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), exit 3 | exited 3",
+            "(exited), kill-left | sweeping, leave over@102",
+            "(exited), kill-left | sweeping, leave over@102",
+            "-",
+            "-",
+            "continue",
+            "(survived), exit 137 | exited 137",
+        ],
+    );
+}
+
+#[test]
+fn stopping_without_the_child() {
+    let phase = Phase::Stopping { tell: None, limit: Limit::Kill(s(125)) };
+    row(
+        "stopping the rest",
+        stopped(state(phase, false), 125, false),
+        All,
+        [
+            "(stop again), forward-left SIGTERM",
+            "(refused)",
+            "forward-left SIGHUP",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "tell-left SIGTERM",
+            "exit 3 | exited 3",
+            "-",
+            "kill-left | stopping over@127",
+        ],
+    );
+}
+
+#[test]
+fn restarting() {
+    let phase = Phase::Restarting { limit: Some(Limit::Kill(s(120))) };
+    row(
+        "restarting",
+        state(phase, true),
+        Child,
+        [
+            "(stop 20s), tell SIGTERM | stopping kill@120", // the deadline does not move later
+            "(folded)",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), (next by signal in 0ns), spawn | starting",
+            "(exited), (next by signal in 0ns), tell-left SIGTERM | sweeping, next@100 kill@103",
+            "(exited), (next by signal in 0ns), tell-left SIGTERM | sweeping, next@100 kill@103",
+            "-",
+            "-",
+            "continue",
+            "kill | restarting over@122",
+        ],
+    );
+}
+
+#[test]
+fn restarting_after_sigkill() {
+    let phase = Phase::Restarting { limit: Some(OVER_102) };
+    row(
+        "restarting, killed",
+        state(phase, true),
+        Child,
+        [
+            "(stop 2s) | stopping over@102",
+            "(folded)",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), (next by signal in 0ns), spawn | starting",
+            "(exited), (next by signal in 0ns), kill-left | sweeping, next@100 over@102",
+            "(exited), (next by signal in 0ns), kill-left | sweeping, next@100 over@102",
+            "-",
+            "-",
+            "continue",
+            "(survived) | restarting", // never two children: it waits on
+        ],
+    );
+}
+
+#[test]
+fn restarting_a_child_that_sigkill_does_not_end() {
+    row(
+        "restarting, survived",
+        state(Phase::Restarting { limit: None }, true),
+        Child,
+        [
+            "(stop 2s) | stopping over@102",
+            "(folded)",
+            "forward SIGHUP",
+            "-",
+            "-",
+            "-",
+            "(exited), (next by signal in 0ns), spawn | starting",
+            "(exited), (next by signal in 0ns), tell-left SIGTERM | sweeping, next@100 kill@103",
+            "(exited), (next by signal in 0ns), tell-left SIGTERM | sweeping, next@100 kill@103",
+            "-",
+            "-",
+            "continue",
+            "-",
+        ],
+    );
+}
+
+#[test]
+fn restarting_without_the_child() {
+    let phase = Phase::Restarting { limit: Some(Limit::Kill(s(120))) };
+    row(
+        "restarting the rest",
+        state(phase, false),
+        All,
+        [
+            "(stop 20s), tell-left SIGTERM | stopping kill@120",
+            "(folded)",
+            "forward-left SIGHUP",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "tell-left SIGTERM",
+            "(next by signal in 0ns), spawn | starting",
+            "-",
+            "kill-left | restarting over@122",
+        ],
+    );
+}
+
+#[test]
+fn sweeping_before_leaving() {
+    row(
+        "sweeping",
+        state(Phase::Sweeping { next: LEAVE, limit: KILL_103 }, false),
+        Child,
+        [
+            "(stop again)",
+            "(refused)",
+            "(no child)",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "tell-left SIGTERM",
+            "exit 3 | exited 3",
+            "-",
+            "kill-left | sweeping, leave over@105",
+        ],
+    );
+}
+
+#[test]
+fn sweeping_long_before_leaving_is_bounded_by_a_stop() {
+    let phase = Phase::Sweeping { next: LEAVE, limit: Limit::Kill(s(160)) };
+    row(
+        "sweeping long",
+        state(phase, false),
+        Child,
+        [
+            "(stop again) | sweeping, leave kill@125",
+            "(refused)",
+            "(no child)",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "tell-left SIGTERM",
+            "exit 3 | exited 3",
+            "-",
+            "kill-left | sweeping, leave over@162",
+        ],
+    );
+}
+
+#[test]
+fn sweeping_before_the_next_generation() {
+    let phase = Phase::Sweeping { next: Next::Generation(NOW), limit: KILL_103 };
+    row(
+        "sweeping",
+        state(phase, false),
+        Child,
+        [
+            "(stop 25s) | sweeping, leave kill@103",
+            "(folded)",
+            "(no child)",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "tell-left SIGTERM",
+            "spawn | starting",
+            "-",
+            "kill-left | sweeping, next@100 over@105",
+        ],
+    );
+}
+
+#[test]
+fn sweeping_after_sigkill_before_leaving() {
+    row(
+        "swept",
+        state(Phase::Sweeping { next: LEAVE, limit: OVER_102 }, false),
+        Child,
+        [
+            "(stop again)",
+            "(refused)",
+            "(no child)",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "kill-left",
+            "exit 3 | exited 3",
+            "-",
+            "(survived), exit 3 | exited 3",
+        ],
+    );
+}
+
+#[test]
+fn sweeping_after_sigkill_before_a_generation_that_waits() {
+    let phase = Phase::Sweeping { next: Next::Generation(s(150)), limit: OVER_102 };
+    row(
+        "swept",
+        state(phase, false),
+        Child,
+        [
+            "(stop 25s) | sweeping, leave over@102",
+            "(folded)",
+            "(no child)",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "kill-left",
+            "| backoff@150",
+            "-",
+            "(survived) | backoff@150",
+        ],
+    );
+}
+
+#[test]
+fn backoff() {
+    row(
+        "backoff",
+        state(Phase::Backoff { until: s(150) }, false),
+        Child,
+        [
+            "(stop 0ns), exit 3 | exited 3",
+            "(restart 0ns), spawn | starting",
+            "(no child)",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "spawn | starting",
+        ],
+    );
+}
+
+#[test]
+fn exited() {
+    row(
+        "exited",
+        state(Phase::Exited { code: 3 }, false),
+        Child,
+        ["-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"],
+    );
+}
