@@ -226,11 +226,10 @@ impl Reader<'_> {
         let option = OPTIONS.iter().find(|o| o.name != "help" && is_variable_of(&name, o.name));
         let Some(option) = option else {
             let names = OPTIONS.iter().filter(|o| o.name != "help").map(|o| variable_of(o.name));
-            let mut line = format!("CLAWINIT_{name}: no such variable, passed over");
-            if let Some(near) = nearest(&name, names) {
-                let _ = write!(line, "; did you mean CLAWINIT_{near}?");
-            }
-            self.warnings.push(line);
+            let near = names.min_by_key(|known| distance(&name, known)).unwrap_or_default();
+            self.warnings.push(format!(
+                "CLAWINIT_{name}: no such variable, passed over; did you mean CLAWINIT_{near}?"
+            ));
             return Ok(());
         };
         let value = tail(variable, equals + 1);

@@ -43,6 +43,8 @@ struct Init {
     mask: Mask,
     ignores_children: bool,
     terminal: Option<Terminal>,
+    /// The pid, and process group, of the last child; for the terminal alone.
+    last_child: i32,
     /// The folder that children start in, once clawinit itself has left it.
     folder: Option<CString>,
     leftovers: Leftovers,

@@ -369,9 +369,12 @@ pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errn
         },
         TerminationLog::Path(path) => File::open(path, flags | libc::O_CREAT)?,
     };
-    match file.write(report.as_bytes())? {
-        all if all == report.as_bytes().len() => Ok(true),
-        _ => Err(Errno(libc::ENOSPC)),
+    match file.write(report.as_bytes()) {
+        Ok(all) if all == report.as_bytes().len() => Ok(true),
+        short => {
+            file.empty(); // half a report would be worse than none
+            Err(short.err().unwrap_or(Errno(libc::ENOSPC)))
+        }
     }
 }
 

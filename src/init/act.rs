@@ -43,13 +43,14 @@ impl Init {
             environment: &mut self.environment,
             mask: self.mask,
             ignores_children: self.ignores_children,
-            terminal: self.terminal,
+            terminal: self.terminal.filter(|t| t.is_left_to_us(self.last_child)),
             folder: self.folder.as_deref(),
             user: self.config.user,
             no_new_privs: self.config.no_new_privs,
         });
         match spawned {
             Ok(pid) => {
+                self.last_child = pid;
                 if !self.config.can_restart() {
                     // What clawinit was handed is the child's now.
                     self.log.close();
@@ -117,11 +118,13 @@ impl Init {
     /// Stops this process until somebody sends SIGCONT, and passes that on.
     pub(super) fn suspend(&mut self) {
         if let Some(terminal) = self.terminal {
-            terminal.take_back();
+            terminal.take_back(self.last_child);
         }
         kill::this_process(Signal::STOP);
         let woken = signals::take_pending(Signal::CONT);
-        if let (Some(terminal), Some(pid)) = (self.terminal, self.state.child) {
+        if let (Some(terminal), Some(pid)) = (self.terminal, self.state.child)
+            && terminal.is_left_to_us(pid)
+        {
             terminal.give_to(pid);
         }
         if woken.is_some() {

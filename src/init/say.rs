@@ -428,6 +428,9 @@ impl Init {
                 self.line(Level::Warn, "report-not-written", said, &fields);
             }
         }
+        if let Some(terminal) = self.terminal.filter(|_| !self.config.is_pid1) {
+            terminal.take_back(self.last_child);
+        }
         process::exit(code)
     }
 }

@@ -29,6 +29,7 @@ impl Init {
             mask: start.mask,
             ignores_children: signals::expect_children(!config.is_pid1),
             terminal: Terminal::find(),
+            last_child: 0,
             folder: None,
             leftovers: Leftovers::default(),
             told_group: None,

@@ -89,3 +89,28 @@ macro_rules! entry {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A panic ends the process, so this test starts itself anew as the one that panics.
+    #[test]
+    fn a_panic_is_told_and_leaves_with_70() {
+        const NAME: &str = "kernel::entry::tests::a_panic_is_told_and_leaves_with_70";
+        const ASKED: &str = "PANIC_FOR_A_TEST";
+        if std::env::var_os(ASKED).is_some() {
+            on_panic(|message, place| eprintln!("told: {message} at {place}"));
+            panic!("on purpose");
+        }
+        let itself = std::env::current_exe().unwrap();
+        let run = std::process::Command::new(itself)
+            .args(["--exact", NAME, "--nocapture"])
+            .env(ASKED, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(70), "{said}");
+        assert!(said.contains("told: on purpose at src/kernel/entry.rs:"), "{said}");
+    }
+}

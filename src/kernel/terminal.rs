@@ -26,9 +26,20 @@ impl Terminal {
         unsafe { libc::tcsetpgrp(self.fd, pgrp) };
     }
 
-    /// Takes the foreground back for our own group.
-    pub fn take_back(self) {
-        // SAFETY: getpgrp cannot fail.
-        self.give_to(unsafe { libc::getpgrp() });
+    /// Takes the foreground back for our own group, from `child`'s group or one that nobody is
+    /// in any more: a caller that is no shell with job control would otherwise find itself in
+    /// the background. A group that somebody else put there keeps it.
+    pub fn take_back(self, child: i32) {
+        if self.is_left_to_us(child) {
+            // SAFETY: getpgrp cannot fail.
+            self.give_to(unsafe { libc::getpgrp() });
+        }
+    }
+
+    /// Whether the foreground is ours to hand on: our own, that of `child`, or nobody's.
+    pub fn is_left_to_us(self, child: i32) -> bool {
+        // SAFETY: both touch no memory; a terminal that is gone makes it -1.
+        let (now, own) = unsafe { (libc::tcgetpgrp(self.fd), libc::getpgrp()) };
+        now == own || now == child || !super::kill::group_exists(now)
     }
 }
