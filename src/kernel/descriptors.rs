@@ -49,6 +49,15 @@ impl Drop for File {
     }
 }
 
+/// What a descriptor refers to, as `st_mode & S_IFMT` of inode(7); 0 where it is closed.
+pub(super) fn kind(fd: i32) -> libc::mode_t {
+    // SAFETY: plain data, which the kernel fills.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` is ours; it stays zero where the call fails.
+    unsafe { libc::fstat(fd, &raw mut stat) };
+    stat.st_mode & libc::S_IFMT
+}
+
 /// One write(2) to a descriptor that came with the process.
 pub(super) fn write(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
     // SAFETY: the bytes are readable, and their length is given.

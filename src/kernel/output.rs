@@ -1,11 +1,12 @@
 //! Writing to standard error without ever waiting for its reader.
 //!
 //! O_NONBLOCK belongs to the open file, which the child shares: setting it would change the
-//! child's own writes. So standard error is opened anew through `/proc/self/fd/2`, which makes
-//! another open file of the same pipe, terminal or file; with O_APPEND, since a file opened anew
-//! starts at offset 0 and would overwrite the log. A socket cannot be opened: it has
-//! MSG_DONTWAIT. Without `/proc`, or without the right to open it, poll(2) asks first; a line is
-//! at most PIPE_BUF long, so a pipe that has room has room for it.
+//! child's own writes. So a pipe or a terminal is opened anew through `/proc/self/fd/2`, which
+//! makes another open file of the same thing. A regular file has no reader to wait for and is
+//! written to as it came: opened anew it would have an offset of its own, and clawinit and the
+//! child would write over each other. A socket has MSG_DONTWAIT. Without `/proc`, or without the
+//! right to open it, poll(2) asks first; a line is at most PIPE_BUF long, so a pipe that has room
+//! has room for it.
 
 use super::Errno;
 use super::descriptors::{self, File};
@@ -18,6 +19,8 @@ pub enum Output {
     Unopened,
     /// Opened anew, non-blocking.
     Reopened(File),
+    /// A regular file: it never makes a writer wait.
+    File,
     /// A socket, such as the journal's.
     Socket,
     /// As it came; asked with poll(2) before each write.
@@ -32,14 +35,8 @@ impl Output {
         }
         let took = match self {
             Output::Reopened(file) => file.write(line)?,
-            Output::Socket => match send(line) {
-                // A named pipe whose reader is away says ENXIO too; it may come back.
-                Err(Errno(libc::ENOTSOCK)) => {
-                    *self = Output::Unopened;
-                    return Err(Errno(libc::EAGAIN));
-                }
-                sent => sent?,
-            },
+            Output::File => descriptors::write(2, line)?,
+            Output::Socket => send(line)?,
             Output::Unopened | Output::Polled => {
                 if !has_room() {
                     return Err(Errno(libc::EAGAIN));
@@ -57,11 +54,13 @@ impl Output {
 }
 
 fn open() -> Output {
-    let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_APPEND | libc::O_NOCTTY;
-    match File::open(c"/proc/self/fd/2", flags) {
-        Ok(file) => Output::Reopened(file),
-        Err(Errno(libc::ENXIO)) => Output::Socket,
-        Err(_) => Output::Polled,
+    match descriptors::kind(2) {
+        libc::S_IFREG => Output::File,
+        libc::S_IFSOCK => Output::Socket,
+        _ => {
+            let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+            File::open(c"/proc/self/fd/2", flags).map_or(Output::Polled, Output::Reopened)
+        }
     }
 }
 
