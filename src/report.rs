@@ -269,6 +269,8 @@ impl fmt::Display for Cause {
 pub struct Story {
     /// Who asked for the stop.
     pub stopped_by: Option<Asker>,
+    /// Who asked for the last restart by signal.
+    pub restarted_by: Option<Asker>,
     /// Whether `--restart-limit` ended it.
     pub limit_reached: bool,
     /// Whether SIGKILL was needed.
@@ -304,7 +306,9 @@ impl Story {
         let [by_signal, by_code, by_crash] = state.restarts;
         let restarts =
             format!("{{\"signal\":{by_signal},\"code\":{by_code},\"crash\":{by_crash}}}");
-        let sender = self.stopped_by.map_or("null".to_owned(), |asker| sender_json(&asker));
+        let sender =
+            |asker: Option<Asker>| asker.map_or("null".to_owned(), |asker| sender_json(&asker));
+        let (stopped_by, restarted_by) = (sender(self.stopped_by), sender(self.restarted_by));
         let victims = self.victims_json();
         let fields = [
             ("version", Value::Text(&env!("CARGO_PKG_VERSION"))),
@@ -312,12 +316,13 @@ impl Story {
             ("exit_code", Value::Number(code.into())),
             ("child_exit_code", child_code),
             ("child_signal", child_signal.as_ref().map_or(Value::Null, |s| Value::Text(s))),
-            ("sender", Value::Json(&sender)),
+            ("sender", Value::Json(&stopped_by)),
             ("signal", state.stop.as_ref().map_or(Value::Null, |s| Value::Text(&s.signal))),
             ("killed", Value::Flag(self.killed)),
             ("killed_processes", Value::Json(&victims)),
             ("generations", Value::Number(state.generation.into())),
             ("restarts", Value::Json(&restarts)),
+            ("restart_sender", Value::Json(&restarted_by)),
             ("stop_seconds", optional(state.stop.map(|stop| now.saturating_sub(stop.at)))),
             ("port_release_seconds", optional(self.port_release)),
             ("platform_grace_too_short", Value::Flag(self.grace_does_not_fit)),

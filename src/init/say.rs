@@ -173,6 +173,7 @@ impl Init {
                 self.requested("stop", "stop-requested", signal, within);
             }
             Note::RestartRequested { signal, within } => {
+                self.story.restarted_by = self.asker;
                 self.watch_port();
                 self.requested("restart", "restart-requested", signal, within);
             }
