@@ -1,0 +1,52 @@
+//! Files that are there whole or not at all, and damaged ones that are set aside.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Puts `bytes` at `path`: a new file, fsync, rename, fsync of the folder. Whoever
+/// reads `path`, also after a power loss, finds the old bytes or the new ones.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = sibling(path, ".new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_folder_of(path)
+}
+
+/// Makes a rename or a new name in the folder of `path` last (fsync(2), "Calling
+/// fsync() does not necessarily ensure that the entry in the directory … has also
+/// reached disk").
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Moves a damaged file out of the way as `NAME.damaged-UNIXTIME`; nothing is deleted,
+/// and nothing that was set aside before is overwritten.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let now = unix_seconds();
+    let mut aside = sibling(path, &format!(".damaged-{now}"));
+    for count in 1.. {
+        if !aside.try_exists()? {
+            break;
+        }
+        aside = sibling(path, &format!(".damaged-{now}.{count}"));
+    }
+    fs::rename(path, &aside)?;
+    sync_folder_of(path)?;
+    Ok(aside)
+}
+
+/// The path with `suffix` behind its last name.
+pub fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Seconds since 1970; 0 for a clock before that.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,188 @@
+//! One connection: bytes in, bytes out, and where it stands between them.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+
+use crate::http::body::Body;
+use crate::http::head::Head;
+
+use super::routes::Route;
+
+/// From the first byte of a head to its last. Absolute: a byte now and then does not
+/// move it (slowloris).
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// What a body or an answer gets, beside a second for every [`BYTES_PER_SECOND`] of it
+/// that has passed: slow lines are served, stalled ones are not.
+pub const TRANSFER_TIME: Duration = Duration::from_secs(10);
+const BYTES_PER_SECOND: usize = 16 * 1024;
+/// Between requests. Longer than the 60 s after which common load balancers let go of
+/// an idle connection: the one who closes first must not be us, or a request crosses it.
+pub const IDLE_TIME: Duration = Duration::from_secs(75);
+/// After the last answer, for what the client still sends: closed with unread bytes,
+/// the kernel sends a reset that can overtake the answer (RFC 9112 section 9.6).
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
+/// What one read takes at most.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// Where a connection stands.
+pub enum Phase {
+    /// Between requests, since then.
+    Idle(Instant),
+    /// Part of a head has come; the first byte came then.
+    Head(Instant),
+    /// The body is coming.
+    Body {
+        /// Its head.
+        head: Head,
+        /// What it asks for.
+        route: Route,
+        /// What has come.
+        body: Body,
+        /// When its head was complete.
+        since: Instant,
+        /// Bytes since then.
+        received: usize,
+    },
+    /// The disk has the request.
+    Waiting(Head),
+    /// The answer is being sent.
+    Sending {
+        /// Whether another request may follow.
+        keep_alive: bool,
+        /// Since then.
+        since: Instant,
+    },
+    /// All is sent; what still comes is dropped.
+    Lingering(Instant),
+}
+
+/// What a read or write came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Something moved.
+    Moved(usize),
+    /// Nothing now; the poll will say when.
+    Blocked,
+    /// The other side has closed, or the connection is broken.
+    Ended,
+}
+
+/// A client's connection.
+pub struct Connection {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Bytes that came and are not understood yet.
+    pub input: Vec<u8>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The deadline that is entered in the loop's timetable.
+    pub entered: Option<Instant>,
+    /// Whether it stands in the loop's queue already.
+    pub queued: bool,
+    output: Vec<u8>,
+    sent: usize,
+}
+
+impl Connection {
+    /// A connection that has said nothing yet.
+    pub fn new(stream: TcpStream, now: Instant) -> Self {
+        // An answer is one write: nothing to gain from Nagle's delay.
+        let _ = stream.set_nodelay(true);
+        Self {
+            stream,
+            input: Vec::new(),
+            phase: Phase::Idle(now),
+            entered: None,
+            queued: false,
+            output: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// When it must have moved on.
+    pub fn deadline(&self) -> Option<Instant> {
+        let transfer = |since: Instant, moved: usize| {
+            since + TRANSFER_TIME + Duration::from_secs((moved / BYTES_PER_SECOND) as u64)
+        };
+        match &self.phase {
+            Phase::Idle(since) => Some(*since + IDLE_TIME),
+            Phase::Head(since) => Some(*since + HEAD_TIME),
+            Phase::Body { since, received, .. } => Some(transfer(*since, *received)),
+            Phase::Waiting(_) => None,
+            Phase::Sending { since, .. } => Some(transfer(*since, self.sent)),
+            Phase::Lingering(since) => Some(*since + LINGER_TIME),
+        }
+    }
+
+    /// Whether a request is under way, or its answer.
+    pub fn is_busy(&self) -> bool {
+        match self.phase {
+            Phase::Idle(_) | Phase::Lingering(_) => false,
+            Phase::Head(_) | Phase::Body { .. } | Phase::Waiting(_) | Phase::Sending { .. } => true,
+        }
+    }
+
+    /// Reads once. The buffer is the loop's: thousands of idle connections hold none.
+    pub fn fill(&mut self, scratch: &mut [u8; READ_BYTES]) -> Flow {
+        let flow = flow(retry(|| self.stream.read(scratch)));
+        if let Flow::Moved(count) = flow {
+            self.input.extend_from_slice(&scratch[..count]);
+        }
+        flow
+    }
+
+    /// Drops the first `count` bytes of the input, and its buffer with the last.
+    pub fn consume(&mut self, count: usize) {
+        if count == self.input.len() {
+            self.input = Vec::new();
+        } else {
+            self.input.drain(..count);
+        }
+    }
+
+    /// Queues bytes for sending.
+    pub fn queue(&mut self, bytes: &[u8]) {
+        self.output.extend_from_slice(bytes);
+    }
+
+    /// Sends what is queued: `Moved(0)` when all is out.
+    pub fn flush(&mut self) -> Flow {
+        while self.sent < self.output.len() {
+            match flow(retry(|| self.stream.write(&self.output[self.sent..]))) {
+                Flow::Moved(count) => self.sent += count,
+                other => return other,
+            }
+        }
+        // A large answer's buffer is not kept for a small one's sake.
+        self.output = Vec::new();
+        self.sent = 0;
+        Flow::Moved(0)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn end_output(&self) {
+        // A client that has gone does not need to hear it.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+fn flow(result: io::Result<usize>) -> Flow {
+    match result {
+        Ok(0) => Flow::Ended,
+        Ok(count) => Flow::Moved(count),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Flow::Blocked,
+        Err(_) => Flow::Ended,
+    }
+}

@@ -1,0 +1,150 @@
+//! What outlives a generation: `state.json` in the state folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+
+/// The file's name in the state folder.
+pub const FILE: &str = "state.json";
+
+/// Where a generation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It serves; or it was killed, when nobody holds the lock.
+    Running,
+    /// It was asked to stop or to restart, and drains.
+    Stopping,
+    /// It ended in order.
+    Stopped,
+}
+
+/// Why the last generation ended in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// SIGTERM, SIGINT or SIGQUIT.
+    #[serde(rename = "graceful shutdown")]
+    Stop,
+    /// SIGUSR1.
+    #[serde(rename = "restart requested")]
+    Restart,
+}
+
+impl Reason {
+    /// The words that the verbs print and the file holds.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Stop => "graceful shutdown",
+            Self::Restart => "restart requested",
+        }
+    }
+}
+
+/// How the closed memory file looked. While it still looks so, nobody has touched it
+/// and it need not be checked page by page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Time of the last change, nanoseconds since 1970.
+    pub modified_ns: u64,
+}
+
+impl Stamp {
+    /// The stamp of the file at `path`; none when it cannot be told.
+    pub fn of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok()?;
+        let modified = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self { bytes: meta.len(), modified_ns: u64::try_from(modified.as_nanos()).ok()? })
+    }
+}
+
+/// The contents of `state.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Where the generation stands.
+    pub status: Status,
+    /// Why it ended, or is about to.
+    pub reason: Option<Reason>,
+    /// Counts the starts on this folder, from 1.
+    pub generation: u64,
+    /// Time served by all generations together, up to `saved_at`.
+    pub uptime_ms: u64,
+    /// The process, as its own PID namespace counts.
+    pub pid: u32,
+    /// The port that it listened on.
+    pub port: u16,
+    /// When this generation started, seconds since 1970.
+    pub started_at: u64,
+    /// When this was written, seconds since 1970.
+    pub saved_at: u64,
+    /// How long the last drain took.
+    pub drain_ms: Option<u64>,
+    /// How the memory file looked when it was closed in order.
+    pub memory: Option<Stamp>,
+}
+
+/// What was found in the state folder.
+pub enum Found {
+    /// Nothing: the first start.
+    Nothing,
+    /// The last generation's state.
+    State(Box<State>),
+    /// Something that is no state, and what is wrong with it.
+    Damaged(String),
+}
+
+/// Reads the state file in `folder`. An error means that the file is there and cannot
+/// be read.
+pub fn read(folder: &Path) -> io::Result<Found> {
+    match std::fs::read(folder.join(FILE)) {
+        Ok(bytes) => Ok(match serde_json::from_slice(&bytes) {
+            Ok(state) => Found::State(Box::new(state)),
+            Err(error) => Found::Damaged(error.to_string()),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the state for a start: a damaged file is set aside and said so.
+pub fn take_over(folder: &Path) -> io::Result<Option<State>> {
+    match read(folder)? {
+        Found::Nothing => Ok(None),
+        Found::State(state) => Ok(Some(*state)),
+        Found::Damaged(wrong) => {
+            let path = folder.join(FILE);
+            let aside: PathBuf = files::set_aside(&path)?;
+            log::warn!(
+                "state file {} is damaged ({wrong}); set aside as {}; \
+                 generation and uptime count from the beginning",
+                path.display(),
+                aside.display()
+            );
+            Ok(None)
+        }
+    }
+}
+
+impl State {
+    /// Why the generation ended, when nobody holds the lock.
+    pub fn ending(&self) -> &'static str {
+        match (self.status, self.reason) {
+            (Status::Stopped, Some(reason)) => reason.words(),
+            (Status::Stopped | Status::Running | Status::Stopping, _) => "killed",
+        }
+    }
+
+    /// Writes the file, whole or not at all, and says how long that took.
+    pub fn save(&self, folder: &Path) -> io::Result<Duration> {
+        let begun = Instant::now();
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        files::replace(&folder.join(FILE), &bytes)?;
+        Ok(begun.elapsed())
+    }
+}

@@ -1,0 +1,411 @@
+//! Gateways with a folder and a port of their own, gone at the end of the test also
+//! when it fails, and a client that sees every byte.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// The program under test.
+pub const OPENCLAW: &str = env!("CARGO_BIN_EXE_openclaw");
+/// The token of every gateway here.
+pub const TOKEN: &str = "a-token-that-nobody-else-has";
+/// What anything may take before the test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for `what` until `done` says so.
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A folder that is removed at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one, named for the test.
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("openclaw-{}-{count}-{name}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the gateway's state goes.
+    pub fn state(&self) -> PathBuf {
+        self.0.join("state")
+    }
+
+    /// Where its log goes.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// Names in the state folder that begin with `prefix`.
+    pub fn named(&self, prefix: &str) -> Vec<String> {
+        fs::read_dir(self.state())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with(prefix))
+            .collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `openclaw gateway VERB --state-dir …` with a clean environment.
+pub fn verb(folder: &Folder, verb: &str) -> Command {
+    let mut command = Command::new(OPENCLAW);
+    command.env_clear().env("GATEWAY_TOKEN", TOKEN).env("PATH", std::env::var_os("PATH").unwrap());
+    command.args(["gateway", verb, "--state-dir"]).arg(folder.state()).stdin(Stdio::null());
+    command
+}
+
+/// The same for `start`, on any free port.
+pub fn start(folder: &Folder) -> Command {
+    let mut command = verb(folder, "start");
+    command.args(["--port", "0"]);
+    command
+}
+
+/// What a verb printed, and its exit code.
+pub fn outcome(mut command: Command) -> (Value, i32, String) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("stdout is no JSON ({error}): {output:?}"));
+    (value, output.status.code().unwrap_or(-1), said)
+}
+
+/// The one line on stderr of a start that must fail, and its exit code.
+pub fn failure(mut command: Command) -> (String, i32) {
+    let output: Output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let line = said.strip_suffix('\n').unwrap_or_else(|| panic!("no line: {said:?}"));
+    assert!(
+        line.starts_with("openclaw: ") && !line.contains('\n'),
+        "not one line of ours: {said:?}"
+    );
+    (line.to_owned(), output.status.code().unwrap_or(-1))
+}
+
+/// A gateway that runs.
+pub struct Gateway {
+    child: Child,
+    log: PathBuf,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Gateway {
+    /// Starts one on `folder` and waits until it is ready.
+    pub fn start(folder: &Folder) -> Self {
+        Self::run(start(folder), folder)
+    }
+
+    /// Starts `command` and waits until it is ready.
+    pub fn run(command: Command, folder: &Folder) -> Self {
+        let mut gateway = Self::spawn(command, folder);
+        gateway.wait_ready();
+        gateway
+    }
+
+    /// Starts `command`, whatever becomes of it.
+    pub fn spawn(mut command: Command, folder: &Folder) -> Self {
+        let log = folder.log();
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        // Only this generation's lines count.
+        file.set_len(0).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        Self { child, log, port: 0 }
+    }
+
+    fn wait_ready(&mut self) {
+        let begun = Instant::now();
+        loop {
+            if let Some(port) = port_in(&self.log()) {
+                self.port = port;
+                return;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("ended with {status} before it was ready: {}", self.log());
+            }
+            assert!(begun.elapsed() < PATIENCE, "not ready in time: {}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits until a line with `text` is in the log.
+    pub fn wait_log(&self, text: &str) {
+        wait_for(&format!("the log line {text:?} in:\n{}", self.log()), || {
+            self.log().contains(text)
+        });
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "did not end in time: {}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sends a signal and waits for the exit code.
+    pub fn end(&mut self, signal: Signal) -> i32 {
+        self.signal(signal);
+        let status = self.wait();
+        status
+            .code()
+            .unwrap_or_else(|| panic!("ended by signal {:?}: {}", status.signal(), self.log()))
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// One request on a new connection, with the token.
+    pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        self.connect().ask(method, path, body)
+    }
+
+    /// CPU time so far, in clock ticks of 10 ms.
+    pub fn cpu_ticks(&self) -> u64 {
+        let line = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = line.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The port of the line that says ready.
+pub fn port_in(log: &str) -> Option<u16> {
+    let rest = log.split_once("ready on port ")?.1;
+    rest.split_once(':')?.0.parse().ok()
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The fields' names in lower case, and their values.
+    pub fields: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The value of a field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A connection.
+pub struct Client {
+    /// The socket.
+    pub stream: TcpStream,
+    rest: Vec<u8>,
+}
+
+impl Client {
+    /// Connects to a port of this machine.
+    pub fn connect(port: u16) -> Self {
+        Self::try_connect(port).unwrap()
+    }
+
+    /// The same, where that may fail.
+    pub fn try_connect(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, rest: Vec::new() })
+    }
+
+    /// Sends bytes.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+        self
+    }
+
+    /// One request with the token.
+    pub fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
+        self.try_ask(method, path, body).unwrap_or_else(|| panic!("no answer to {method} {path}"))
+    }
+
+    /// The same, where the gateway may die.
+    pub fn try_ask(&mut self, method: &str, path: &str, body: &[u8]) -> Option<Answer> {
+        let mut bytes = request(method, path, body.len()).into_bytes();
+        bytes.extend_from_slice(body);
+        self.stream.write_all(&bytes).ok()?;
+        self.try_answer(method == "HEAD")
+    }
+
+    /// The next answer.
+    pub fn answer(&mut self) -> Answer {
+        self.try_answer(false).expect("an answer")
+    }
+
+    /// The next answer, if one comes whole.
+    pub fn try_answer(&mut self, head_only: bool) -> Option<Answer> {
+        loop {
+            let mut fields = [httparse::EMPTY_HEADER; 64];
+            let mut response = httparse::Response::new(&mut fields);
+            if let Ok(httparse::Status::Complete(head)) = response.parse(&self.rest) {
+                let status = response.code.unwrap();
+                let fields: Vec<(String, String)> = response
+                    .headers
+                    .iter()
+                    .map(|field| {
+                        (
+                            field.name.to_ascii_lowercase(),
+                            String::from_utf8(field.value.to_vec()).unwrap(),
+                        )
+                    })
+                    .collect();
+                let length = fields.iter().find(|(name, _)| name == "content-length");
+                let length = match length {
+                    Some((_, value)) if !head_only => value.parse().unwrap(),
+                    _ => 0,
+                };
+                while self.rest.len() < head + length {
+                    self.read()?;
+                }
+                let body = self.rest[head..head + length].to_vec();
+                self.rest.drain(..head + length);
+                return Some(Answer { status, fields, body });
+            }
+            self.read()?;
+        }
+    }
+
+    /// Whether the gateway closes the connection without another byte.
+    pub fn is_closed(&mut self) -> bool {
+        self.rest.is_empty() && self.read().is_none()
+    }
+
+    fn read(&mut self) -> Option<()> {
+        let mut bytes = [0; 64 * 1024];
+        let read = loop {
+            match self.stream.read(&mut bytes) {
+                // signal(7): a receive with a timeout is not restarted after a signal.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        match read {
+            Ok(0) | Err(_) => None,
+            Ok(count) => {
+                self.rest.extend_from_slice(&bytes[..count]);
+                Some(())
+            }
+        }
+    }
+}
+
+/// The head of a request with the token.
+pub fn request(method: &str, path: &str, length: usize) -> String {
+    let length = match method {
+        "PUT" => format!("Content-Length: {length}\r\n"),
+        _ => String::new(),
+    };
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{length}\r\n"
+    )
+}
+
+/// Whether the test runs as root; says so where it does not.
+pub fn is_root(test: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        println!("skipped: {test} needs root");
+    }
+    root
+}
+
+/// Numbers that look random and come again from the same seed (xorshift64*).
+pub struct Random(u64);
+
+impl Random {
+    /// From OPENCLAW_TEST_SEED, or the clock; printed either way.
+    pub fn new(test: &str) -> Self {
+        let seed = match std::env::var("OPENCLAW_TEST_SEED") {
+            Ok(text) => text.parse().expect("OPENCLAW_TEST_SEED is a number"),
+            Err(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
+        };
+        println!("{test}: OPENCLAW_TEST_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) % end
+    }
+}

@@ -1,0 +1,9 @@
+//! The gateway as its users meet it: the binary, its port, its folder, its signals.
+
+mod agents;
+mod harness;
+mod requests;
+mod signals;
+mod start;
+mod store;
+mod verbs;

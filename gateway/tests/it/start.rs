@@ -1,0 +1,157 @@
+//! A start that cannot be says why in one line, before the port is open.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Folder, Gateway, OPENCLAW, failure, is_root, start, verb};
+
+#[test]
+fn second_gateway_on_the_same_folder_is_refused_by_pid() {
+    let folder = Folder::new("second");
+    let mut first = Gateway::start(&folder);
+    let (line, code) = failure(start(&folder));
+    let who = format!("in use by the gateway with pid {} on port {};", first.pid(), first.port);
+    assert!(line.contains(&who) && line.contains("--state-dir"), "{line}");
+    assert_eq!(code, 78);
+    assert_eq!(first.ask("GET", "/ready", b"").status, 200, "the first one is not disturbed");
+    assert_eq!(first.end(Signal::SIGTERM), 0);
+}
+
+#[test]
+fn lock_file_of_a_killed_gateway_keeps_nobody_out() {
+    let folder = Folder::new("stale");
+    let mut first = Gateway::start(&folder);
+    first.kill();
+    // The pid in the file is alive and is somebody else: us.
+    let path = folder.state().join("gateway.lock");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace(&first.pid().to_string(), &std::process::id().to_string()))
+        .unwrap();
+    let gateway = Gateway::start(&folder);
+    assert!(gateway.log().contains("generation 1 was killed"), "{}", gateway.log());
+}
+
+#[test]
+fn port_that_is_taken_names_the_holder() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let folder = Folder::new("port");
+    let mut command = verb(&folder, "start");
+    command.args(["--port", &port.to_string()]);
+    let (line, code) = failure(command);
+    let holder = format!("port {port} is taken by pid {} (", std::process::id());
+    assert!(line.contains(&holder) && line.contains("--port"), "{line}");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn port_and_folder_come_from_the_environment_and_address_from_the_option() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = Folder::new("environment");
+    let mut command = Command::new(OPENCLAW);
+    command
+        .env_clear()
+        .env("GATEWAY_PORT", port.to_string())
+        .env("GATEWAY_STATE_DIR", folder.state())
+        .args(["gateway", "run", "--bind", "127.0.0.1"]);
+    let gateway = Gateway::run(command, &folder);
+    assert_eq!(gateway.port, port);
+    assert!(folder.state().join("state.json").exists());
+}
+
+#[test]
+fn state_folder_that_cannot_be_written_is_named_with_whose_it_is() {
+    if !is_root("state_folder_that_cannot_be_written_is_named_with_whose_it_is") {
+        return;
+    }
+    let folder = Folder::new("unwritable");
+    // Where another user can execute it, wherever the target folder is.
+    let program = folder.path().join("openclaw");
+    fs::copy(OPENCLAW, &program).unwrap();
+    fs::create_dir(folder.state()).unwrap();
+    fs::set_permissions(folder.state(), fs::Permissions::from_mode(0o750)).unwrap();
+    let as_nobody = || {
+        let mut command = Command::new(&program);
+        command.env_clear().uid(65532).gid(65532);
+        command
+    };
+    let mut command = as_nobody();
+    command.args(["gateway", "start", "--port", "0", "--state-dir"]).arg(folder.state());
+    let (line, code) = failure(command);
+    let state = folder.state();
+    let state = state.display();
+    for part in [
+        format!("state folder {state} cannot be written by uid 65532 gid 65532"),
+        format!("{state} belongs to uid 0 gid 0, mode 0750"),
+        "chown it to 65532:65532".to_owned(),
+    ] {
+        assert!(line.contains(&part), "{part:?} is not in: {line}");
+    }
+    assert_eq!(code, 1);
+
+    // One that is not there yet, below a folder of somebody else's.
+    let mut command = as_nobody();
+    command.args(["gateway", "start", "--port", "0", "--state-dir"]).arg(folder.path().join("a/b"));
+    let (line, _) = failure(command);
+    assert!(line.contains(&format!("{} belongs to uid 0", folder.path().display())), "{line}");
+}
+
+#[test]
+fn state_folder_that_is_a_file_is_refused() {
+    let folder = Folder::new("file");
+    fs::write(folder.state(), "x").unwrap();
+    let (line, code) = failure(start(&folder));
+    assert!(line.contains("cannot be written") && line.contains("choose a folder"), "{line}");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn gateway_runs_as_another_user_with_only_its_folder_writable() {
+    if !is_root("gateway_runs_as_another_user_with_only_its_folder_writable") {
+        return;
+    }
+    let folder = Folder::new("nobody");
+    let program = folder.path().join("openclaw");
+    fs::copy(OPENCLAW, &program).unwrap();
+    fs::create_dir(folder.state()).unwrap();
+    std::os::unix::fs::chown(folder.state(), Some(65532), Some(65532)).unwrap();
+    let mut command = Command::new(&program);
+    command
+        .env_clear()
+        .env("GATEWAY_TOKEN", crate::harness::TOKEN)
+        .uid(65532)
+        .gid(65532)
+        .current_dir("/");
+    command.args(["gateway", "start", "--port", "0", "--state-dir"]).arg(folder.state());
+    let mut gateway = Gateway::run(command, &folder);
+    assert_eq!(gateway.ask("PUT", "/memory/a", b"x").status, 201);
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+}
+
+#[test]
+fn usage_errors_leave_with_2_and_one_line() {
+    let folder = Folder::new("usage");
+    for (arguments, expected) in [
+        (&["--drain-time", "5"][..], "--drain-time: \"5\" has no unit; write 5s"),
+        (&["--port", "http"], "--port: \"http\" is no port"),
+        (&["--nonsense"], "unexpected argument '--nonsense' found"),
+        (&["--agent", "sh -c 'x"], "--agent: the quote ' is not closed"),
+    ] {
+        let mut command = verb(&folder, "start");
+        command.args(arguments);
+        let (line, code) = failure(command);
+        assert!(line.contains(expected), "{arguments:?}: {line}");
+        assert_eq!(code, 2, "{arguments:?}");
+    }
+    let mut command = start(&folder);
+    command.env("GATEWAY_TOKEN_FILE", "/x");
+    let (line, code) = failure(command);
+    assert!(line.contains("both set"), "{line}");
+    assert_eq!(code, 2);
+    assert!(!folder.state().exists(), "nothing is made for a command that is wrong");
+}

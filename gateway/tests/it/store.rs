@@ -1,0 +1,383 @@
+//! What is acknowledged is kept; what is damaged is set aside.
+
+use std::fs;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, Folder, Gateway, Random, is_root, start, wait_for};
+
+const KILLS: usize = 500;
+const WRITERS: usize = 4;
+const KEYS: usize = 4;
+
+/// What one writer knows of one of its keys: the last version sent, and the last one
+/// that was acknowledged.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    sent: u64,
+    acknowledged: u64,
+}
+
+#[test]
+fn acknowledged_puts_survive_kill_9_at_random_moments_500_times() {
+    let mut random = Random::new("kill -9");
+    let folder = Folder::new("kill");
+    let known = Arc::new(Mutex::new([[Known::default(); KEYS]; WRITERS]));
+    let (mut acknowledged, mut before_ready) = (0, 0);
+    for round in 0..KILLS {
+        if round % 4 == 3 {
+            // Somewhere in the start: lock, check, repair, first save.
+            let mut gateway = Gateway::spawn(start(&folder), &folder);
+            thread::sleep(Duration::from_micros(random.below(12_000)));
+            gateway.kill();
+            before_ready += 1;
+            continue;
+        }
+        let mut gateway = Gateway::start(&folder);
+        let mut reader = gateway.connect();
+        {
+            let known = known.lock().unwrap();
+            for (writer, keys) in known.iter().enumerate() {
+                for (key, known) in keys.iter().enumerate() {
+                    let answer = reader.ask("GET", &format!("/memory/{writer}-{key}"), b"");
+                    let found = match answer.status {
+                        404 => 0,
+                        200 => answer.text().trim_end_matches('.').parse::<u64>().unwrap(),
+                        other => panic!("round {round}: status {other}: {}", gateway.log()),
+                    };
+                    assert!(
+                        (known.acknowledged..=known.sent).contains(&found),
+                        "round {round}, key {writer}-{key}: {} was acknowledged, {} sent, {found} is there",
+                        known.acknowledged,
+                        known.sent,
+                    );
+                }
+            }
+        }
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let known = Arc::clone(&known);
+                let port = gateway.port;
+                thread::spawn(move || write_until_it_dies(port, writer, &known))
+            })
+            .collect();
+        thread::sleep(Duration::from_micros(random.below(20_000)));
+        gateway.kill();
+        acknowledged += writers.into_iter().map(|writer| writer.join().unwrap()).sum::<u64>();
+    }
+    println!(
+        "{KILLS} kills, {before_ready} of them during the start; {acknowledged} writes were acknowledged"
+    );
+    assert!(acknowledged > KILLS as u64, "too few writes to prove anything: {acknowledged}");
+    assert_eq!(
+        folder.named("memory.redb.damaged"),
+        [""; 0],
+        "an unclean memory file was taken for a damaged one"
+    );
+    assert_eq!(folder.named("state.json.damaged"), [""; 0]);
+}
+
+fn write_until_it_dies(port: u16, writer: usize, known: &Mutex<[[Known; KEYS]; WRITERS]>) -> u64 {
+    let Ok(mut client) = Client::try_connect(port) else { return 0 };
+    let mut count = 0;
+    loop {
+        let key = count as usize % KEYS;
+        let version = {
+            let known = &mut known.lock().unwrap()[writer][key];
+            known.sent += 1;
+            known.sent
+        };
+        // Of changing length, so that pages split and merge.
+        let value = format!("{version}{}", ".".repeat((version as usize * 977) % 6000));
+        match client.try_ask("PUT", &format!("/memory/{writer}-{key}"), value.as_bytes()) {
+            Some(answer) if answer.status < 300 => {
+                known.lock().unwrap()[writer][key].acknowledged = version
+            }
+            Some(answer) => panic!("PUT: {answer:?}"),
+            None => return count,
+        }
+        count += 1;
+    }
+}
+
+#[test]
+fn state_file_cut_at_every_length_is_set_aside_and_the_gateway_starts() {
+    let folder = Folder::new("state-cut");
+    assert_eq!(Gateway::start(&folder).end(Signal::SIGTERM), 0);
+    let state = folder.state().join("state.json");
+    let whole = fs::read(&state).unwrap();
+    // Without its last newline it is whole still.
+    for length in 0..whole.len() - 1 {
+        fs::write(&state, &whole[..length]).unwrap();
+        let mut gateway = Gateway::start(&folder);
+        let log = gateway.log();
+        assert!(
+            log.contains("is damaged") && log.contains("generation 1,"),
+            "cut at {length}: {log}"
+        );
+        assert_eq!(gateway.ask("GET", "/status", b"").json()["generation"], 1);
+        gateway.kill();
+        let aside = folder.named("state.json.damaged-");
+        assert_eq!(aside.len(), 1, "cut at {length}");
+        let aside = folder.state().join(&aside[0]);
+        assert_eq!(
+            fs::read(&aside).unwrap(),
+            &whole[..length],
+            "what was set aside is what was there"
+        );
+        fs::remove_file(aside).unwrap();
+    }
+}
+
+#[test]
+fn files_set_aside_in_the_same_second_do_not_replace_each_other() {
+    let folder = Folder::new("aside");
+    fs::create_dir(folder.state()).unwrap();
+    for count in 1..=3 {
+        fs::write(folder.state().join("state.json"), format!("damage {count}")).unwrap();
+        Gateway::start(&folder).kill();
+        assert_eq!(folder.named("state.json.damaged-").len(), count);
+    }
+}
+
+/// A memory file of some pages, and what is in it.
+fn filled(folder: &Folder) -> Vec<(String, Vec<u8>)> {
+    let mut gateway = Gateway::start(folder);
+    let mut client = gateway.connect();
+    let mut values = Vec::new();
+    for number in 0..60_usize {
+        let value = vec![b'a' + (number % 26) as u8; 1 + number * 131];
+        assert_eq!(client.ask("PUT", &format!("/memory/{number}"), &value).status, 201);
+        values.push((format!("/memory/{number}"), value));
+    }
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+    values
+}
+
+/// Starts on a file that was tampered with: it is set aside, or nothing is missing.
+fn starts_with(folder: &Folder, bytes: &[u8], values: &[(String, Vec<u8>)], what: &str) -> bool {
+    fs::write(folder.state().join("memory.redb"), bytes).unwrap();
+    let mut gateway = Gateway::start(folder);
+    let aside = folder.named("memory.redb.damaged-");
+    if let [name] = aside.as_slice() {
+        assert!(gateway.log().contains("is damaged"), "{what}: {}", gateway.log());
+        let aside = folder.state().join(name);
+        assert_eq!(fs::read(&aside).unwrap().len(), bytes.len(), "{what}: set aside as it was");
+        fs::remove_file(aside).unwrap();
+        assert_eq!(gateway.ask("PUT", "/memory/new", b"x").status, 201, "{what}");
+    } else {
+        let mut client = gateway.connect();
+        for (path, value) in values {
+            let answer = client.ask("GET", path, b"");
+            assert_eq!((answer.status, &answer.body == value), (200, true), "{what}: {path}");
+        }
+    }
+    gateway.kill();
+    !aside.is_empty()
+}
+
+#[test]
+fn memory_file_cut_at_many_lengths_is_set_aside_and_the_gateway_starts() {
+    let mut random = Random::new("memory cut");
+    let folder = Folder::new("memory-cut");
+    let values = filled(&folder);
+    let whole = fs::read(folder.state().join("memory.redb")).unwrap();
+    let mut lengths: Vec<usize> =
+        vec![0, 1, 8, 9, 63, 64, 319, 320, 511, 512, 4095, 4096, 4097, whole.len() - 1];
+    lengths.extend((0..whole.len()).step_by(whole.len() / 24));
+    lengths.extend((0..24).map(|_| random.below(whole.len() as u64) as usize));
+    let mut aside = 0;
+    for &length in &lengths {
+        aside += usize::from(starts_with(
+            &folder,
+            &whole[..length],
+            &values,
+            &format!("cut at {length}"),
+        ));
+    }
+    println!("{} cuts, {aside} set aside", lengths.len());
+    assert_eq!(aside, lengths.len(), "a cut file holds less than it did");
+}
+
+#[test]
+fn memory_file_with_random_damage_never_takes_the_gateway_down_or_serves_wrong_values() {
+    let mut random = Random::new("memory damage");
+    let folder = Folder::new("memory-damage");
+    let values = filled(&folder);
+    let whole = fs::read(folder.state().join("memory.redb")).unwrap();
+    let mut aside = 0;
+    for round in 0..60 {
+        let mut bytes = whole.clone();
+        // A flipped bit, a run of noise, or a page of zeros; every third in the header.
+        let reach = if round % 3 == 0 { 512 } else { bytes.len() };
+        let place = random.below(reach as u64) as usize;
+        match round % 4 {
+            0 | 1 => bytes[place] ^= 1 << random.below(8),
+            2 => {
+                let end = (place + 64).min(bytes.len());
+                bytes[place..end].iter_mut().for_each(|byte| *byte = random.below(256) as u8);
+            }
+            _ => {
+                let end = (place / 4096 * 4096 + 4096).min(bytes.len());
+                bytes[place / 4096 * 4096..end].fill(0);
+            }
+        }
+        aside += usize::from(starts_with(
+            &folder,
+            &bytes,
+            &values,
+            &format!("round {round} at {place}"),
+        ));
+    }
+    println!("60 damaged files, {aside} set aside, the others served every value");
+    assert!(aside > 0);
+}
+
+#[test]
+fn file_that_is_no_memory_is_set_aside() {
+    let folder = Folder::new("no-memory");
+    fs::create_dir(folder.state()).unwrap();
+    assert!(starts_with(&folder, b"SQLite format 3\0", &[], "another format"));
+}
+
+#[test]
+fn values_live_on_over_generations_and_the_list_names_them() {
+    let folder = Folder::new("generations");
+    let mut gateway = Gateway::start(&folder);
+    assert_eq!(gateway.ask("PUT", "/memory/a%20b", b"one").status, 201);
+    assert_eq!(gateway.ask("PUT", "/memory/a%20b", b"two").status, 204);
+    assert_eq!(gateway.ask("PUT", "/memory/gone", b"x").status, 201);
+    assert_eq!(gateway.ask("DELETE", "/memory/gone", b"").status, 204);
+    assert_eq!(gateway.ask("DELETE", "/memory/gone", b"").status, 404);
+    assert_eq!(gateway.ask("PUT", "/memory/empty", b"").status, 201);
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+    let gateway = Gateway::start(&folder);
+    assert!(gateway.log().contains("generation 2, 2 keys"), "{}", gateway.log());
+    assert_eq!(gateway.ask("GET", "/memory/a%20b", b"").text(), "two");
+    assert_eq!(gateway.ask("GET", "/memory/gone", b"").status, 404);
+    let list = gateway.ask("GET", "/memory", b"").json();
+    assert_eq!(
+        list.to_string(),
+        r#"{"keys":[{"bytes":3,"key":"a b"},{"bytes":0,"key":"empty"}],"more":false}"#
+    );
+    let list = gateway.ask("GET", "/memory?limit=1", b"").json();
+    assert_eq!(list.to_string(), r#"{"keys":[{"bytes":3,"key":"a b"}],"more":true}"#);
+    let list = gateway.ask("GET", "/memory?after=a%20b", b"").json();
+    assert_eq!(list["keys"][0]["key"], "empty");
+}
+
+/// A small file system of its own, unmounted at the end.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(path: &std::path::Path) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=3m", "openclaw-test"])
+            .arg(path)
+            .status();
+        match mounted {
+            Ok(status) if status.success() => Some(Self(path.to_owned())),
+            other => {
+                println!("skipped: a tmpfs cannot be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn full_disk_refuses_writes_with_507_and_works_again_when_there_is_room() {
+    if !is_root("full_disk_refuses_writes_with_507_and_works_again_when_there_is_room") {
+        return;
+    }
+    let folder = Folder::new("full");
+    let Some(_small) = Small::mount(&folder.state()) else { return };
+    let filler = folder.state().join("filler");
+    fs::write(&filler, vec![0; 1_500_000]).unwrap();
+    let mut gateway = Gateway::start(&folder);
+    let value = vec![b'v'; 100_000];
+    let mut kept = 0;
+    let refused = loop {
+        let answer = gateway.ask("PUT", &format!("/memory/{kept}"), &value);
+        if answer.status != 201 {
+            break answer;
+        }
+        kept += 1;
+        assert!(kept < 100, "3 MB hold more than 10 MB");
+    };
+    println!("{kept} values of 100 kB fitted");
+    assert_eq!(refused.status, 507, "{refused:?}");
+    assert!(kept > 2, "{kept}");
+    // It stays up, says so once, and serves what it has acknowledged.
+    assert_eq!(gateway.ask("GET", "/health", b"").status, 200);
+    assert_eq!(gateway.ask("PUT", &format!("/memory/{kept}"), &value).status, 507);
+    assert_eq!(gateway.log().matches("the disk is full").count(), 1, "{}", gateway.log());
+    assert_eq!(
+        gateway.ask("GET", &format!("/memory/{kept}"), b"").status,
+        404,
+        "not acknowledged, not there"
+    );
+
+    fs::remove_file(&filler).unwrap();
+    assert_eq!(gateway.ask("PUT", &format!("/memory/{kept}"), &value).status, 201);
+    gateway.kill();
+    let mut gateway = Gateway::start(&folder);
+    for key in 0..=kept {
+        assert_eq!(gateway.ask("GET", &format!("/memory/{key}"), b"").body, value, "key {key}");
+    }
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+}
+
+#[test]
+fn full_disk_does_not_keep_the_gateway_from_starting_or_stopping() {
+    if !is_root("full_disk_does_not_keep_the_gateway_from_starting_or_stopping") {
+        return;
+    }
+    let folder = Folder::new("full-start");
+    let Some(_small) = Small::mount(&folder.state()) else { return };
+    let mut gateway = Gateway::start(&folder);
+    assert_eq!(gateway.ask("PUT", "/memory/a", b"kept").status, 201);
+    gateway.kill();
+    let filler = folder.state().join("filler");
+    let fill = || {
+        use std::io::Write;
+        let mut file = fs::File::create(&filler).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    };
+    fill();
+    let mut gateway = Gateway::start(&folder);
+    assert_eq!(gateway.ask("GET", "/memory/a", b"").text(), "kept");
+    assert!(gateway.log().contains("the state cannot be saved"), "{}", gateway.log());
+    fs::remove_file(&filler).unwrap();
+    fill();
+    assert_eq!(gateway.end(Signal::SIGTERM), 0, "{}", gateway.log());
+    assert!(gateway.log().contains("stopped"), "{}", gateway.log());
+}
+
+#[test]
+fn memory_kept_open_by_a_leftover_check_is_waited_for() {
+    // A check that a killed gateway left behind holds redb's lock on the file.
+    let folder = Folder::new("leftover");
+    Gateway::start(&folder).kill();
+    let file = fs::File::open(folder.state().join("memory.redb")).unwrap();
+    file.lock().unwrap();
+    let gateway = Gateway::spawn(start(&folder), &folder);
+    wait_for("the state to be saved by the new generation", || {
+        fs::read_to_string(folder.state().join("state.json"))
+            .is_ok_and(|text| text.contains("\"generation\": 2"))
+    });
+    file.unlock().unwrap();
+    gateway.wait_log("generation 2");
+    assert_eq!(folder.named("memory.redb.damaged"), [""; 0]);
+}
