@@ -156,15 +156,18 @@ pub struct Asker {
     pub pid: Option<i32>,
     /// Its user.
     pub uid: u32,
-    command: [u8; 64],
+    command: [u8; Asker::KEPT],
     length: u8,
 }
 
 impl Asker {
+    /// How many bytes of its command line are kept.
+    pub const KEPT: usize = 160;
+
     /// A process and the beginning of its command line, its words separated by zero bytes as in
     /// `/proc/PID/cmdline`; or the kernel.
     pub fn new(pid: Option<i32>, uid: u32, command: &[u8]) -> Asker {
-        let mut kept = [0; 64];
+        let mut kept = [0; Asker::KEPT];
         let length = command.len().min(kept.len());
         kept[..length].copy_from_slice(&command[..length]);
         Asker { pid, uid, command: kept, length: length as u8 }

@@ -52,7 +52,7 @@ pub(super) fn asker(sender: Sender) -> Asker {
     match sender {
         Sender::Kernel => Asker::new(None, 0, b""),
         Sender::Process { pid, uid } => {
-            let mut command = [0; 64];
+            let mut command = [0; Asker::KEPT];
             let command =
                 if pid > 0 { descendants::read(pid, "cmdline", &mut command) } else { &[] };
             Asker::new(Some(pid), uid, command)
