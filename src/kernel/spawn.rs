@@ -57,8 +57,9 @@ pub enum Step {
     Execute,
 }
 
-/// A musl execvpe keeps two paths of PATH_MAX on its stack.
-const STACK_BYTES: usize = 24 * 1024;
+/// musl's execvpe keeps a path of PATH_MAX + NAME_MAX on its stack (4,352 bytes), and the rest
+/// is shallow. What the child touches stays with us as dirty pages, so no more than that, twice.
+const STACK_BYTES: usize = 12 * 1024;
 
 #[repr(align(16))]
 struct Stack(MaybeUninit<[u8; STACK_BYTES]>);
