@@ -743,7 +743,10 @@ fn version(manners: Manners) -> String {
     let own = env!("CARGO_PKG_VERSION");
     match manners {
         Manners::Clawinit => format!("clawinit {own} (takes the options of tini version 0.19.0)\n"),
-        Manners::Tini => format!("tini version 0.19.0 (clawinit {own})\n"),
+        // `docker info` shows what is behind "git." and wants one dot in it.
+        Manners::Tini => {
+            format!("tini version 0.19.0 - git.clawinit-{}\n", own.replace('.', "_"))
+        }
         Manners::Catatonit => format!("tini version 0.2.0_catatonit (clawinit {own})\n"),
         Manners::DumbInit => format!("dumb-init v1.2.5 (clawinit {own})\n"),
     }

@@ -48,7 +48,7 @@ struct Init {
     /// The folder that children start in, once clawinit itself has left it.
     folder: Option<CString>,
     leftovers: Leftovers,
-    /// The child's process group, once it was told to end as a whole.
+    /// The child's process group, once it got the sweep's own signal as a whole.
     told_group: Option<i32>,
     watch: Option<PortWatch>,
     /// The signal that is being acted on, and who sent it.

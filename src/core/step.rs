@@ -13,6 +13,9 @@ use std::time::Duration;
 /// when its device answers, which may be never: it is named and left to the kernel.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
 
+/// What asks leftovers to end.
+pub const SWEEP_SIGNAL: Signal = Signal::TERM;
+
 /// What to do about `event`, which came at `now`. The caller does the actions in order, and
 /// tells `DeadlinePassed` once `state.deadline()` has been reached.
 pub fn step(config: &Config, state: &mut State, now: Duration, event: Event) -> Actions {
@@ -137,7 +140,8 @@ impl Step<'_> {
             }
             Event::Reaped { leftovers } if self.state.child.is_none() => {
                 if leftovers {
-                    self.keep_telling(limit, tell.is_none());
+                    let stop = self.state.stop.filter(|_| tell.is_none());
+                    self.keep_telling(limit, stop.map(|s| self.config.told_to_stop(s.signal)));
                 } else {
                     self.proceed(Next::Leave);
                 }
@@ -188,7 +192,7 @@ impl Step<'_> {
                 self.requested_generation(leftovers, limit);
             }
             Event::Reaped { leftovers } if self.state.child.is_none() => match (leftovers, limit) {
-                (true, Some(limit)) => self.keep_telling(limit, true),
+                (true, Some(limit)) => self.keep_telling(limit, Some(SWEEP_SIGNAL)),
                 (true, None) => {}
                 (false, _) => self.requested_generation(false, limit),
             },
@@ -229,7 +233,7 @@ impl Step<'_> {
                 Next::Leave => Note::RestartRefused(signal),
             }),
             Event::Forward(signal) => self.note(Note::NoChild(signal)),
-            Event::Reaped { leftovers: true } => self.keep_telling(limit, true),
+            Event::Reaped { leftovers: true } => self.keep_telling(limit, Some(SWEEP_SIGNAL)),
             Event::Reaped { leftovers: false } => self.proceed(next),
             Event::DeadlinePassed => {
                 if self.now >= limit.time() {
@@ -361,25 +365,17 @@ impl Step<'_> {
             Some(Limit::Kill(at)) => Limit::Kill(at.min(grace)),
             Some(Limit::GiveUp(at)) => Limit::GiveUp(at),
         };
-        self.keep_telling(limit, true);
+        self.keep_telling(limit, Some(SWEEP_SIGNAL));
         self.state.phase = Phase::Sweeping { next, limit };
     }
 
     /// Leftovers may have come since they were last told: a process that ends hands over its
-    /// own children.
-    fn keep_telling(&mut self, limit: Limit, told: bool) {
-        match limit {
-            Limit::Kill(_) if told => {
-                let signal = match (self.state.phase, self.state.stop) {
-                    (Phase::Stopping { .. }, Some(stop)) if self.lingers() => {
-                        self.config.told_to_stop(stop.signal)
-                    }
-                    _ => Signal::TERM,
-                };
-                self.todo.push(Action::TellLeftovers(signal));
-            }
-            Limit::Kill(_) => {}
-            Limit::GiveUp(_) => self.todo.push(Action::KillLeftovers),
+    /// own children. `signal`: what they are told; `None`: nothing yet.
+    fn keep_telling(&mut self, limit: Limit, signal: Option<Signal>) {
+        match (limit, signal) {
+            (Limit::Kill(_), Some(signal)) => self.todo.push(Action::TellLeftovers(signal)),
+            (Limit::Kill(_), None) => {}
+            (Limit::GiveUp(_), _) => self.todo.push(Action::KillLeftovers),
         }
     }
 

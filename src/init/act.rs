@@ -2,7 +2,7 @@
 
 use super::Init;
 use crate::config::{ExitWhen, KillMode, Manners};
-use crate::core::{Event, StartFailure, Status};
+use crate::core::{Event, SWEEP_SIGNAL, StartFailure, Status};
 use crate::kernel::signals::{self, Received};
 use crate::kernel::spawn::{self, Failure, Program, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, kill, reap};
@@ -88,7 +88,7 @@ impl Init {
         if reap::is_stopped(pid) {
             self.send_child(Signal::CONT);
         }
-        if self.config.kill_mode == KillMode::Group {
+        if self.config.kill_mode == KillMode::Group && signal == SWEEP_SIGNAL {
             self.told_group = Some(pid);
         }
     }

@@ -65,6 +65,24 @@ pub(super) fn write(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
     Errno::check(took as i64).map(|n| n as usize)
 }
 
+/// Writes to the end of a file that came with the process, wherever its offset is, and moves
+/// that offset, which others share, behind what was written.
+pub(super) fn append(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
+    let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let here: libc::c_long = -1; // "the current offset", low and high half
+    // SAFETY: one iovec over readable bytes, which the call only reads.
+    let took = unsafe {
+        libc::syscall(libc::SYS_pwritev2, fd, &raw const part, 1, here, here, libc::RWF_APPEND)
+    };
+    if took >= 0 {
+        return Ok(took as usize);
+    }
+    // Linux before 4.16, or a file system that knows no such flag.
+    // SAFETY: touches no memory. Where it fails the write goes to the offset as it is.
+    unsafe { libc::lseek(fd, 0, libc::SEEK_END) };
+    write(fd, bytes)
+}
+
 /// Closes every descriptor above 2: what the caller handed over is the child's now, and a
 /// reader at the other end of a pipe waits for its last writer (openSUSE/catatonit#12).
 /// Nothing of our own may be open.

@@ -3,8 +3,8 @@
 //! O_NONBLOCK belongs to the open file, which the child shares: setting it would change the
 //! child's own writes. So a pipe or a terminal is opened anew through `/proc/self/fd/2`, which
 //! makes another open file of the same thing. A regular file has no reader to wait for and is
-//! written to as it came: opened anew it would have an offset of its own, and clawinit and the
-//! child would write over each other. A socket has MSG_DONTWAIT. Without `/proc`, or without the
+//! written to as it came, at its end: opened anew it would have an offset of its own, and
+//! clawinit and the child would write over each other. A socket has MSG_DONTWAIT. Without `/proc`, or without the
 //! right to open it, poll(2) asks first; a line is at most PIPE_BUF long, so a pipe that has room
 //! has room for it.
 
@@ -35,7 +35,7 @@ impl Output {
         }
         let took = match self {
             Output::Reopened(file) => file.write(line)?,
-            Output::File => descriptors::write(2, line)?,
+            Output::File => descriptors::append(2, line)?,
             Output::Socket => send(line)?,
             Output::Unopened | Output::Polled => {
                 if !has_room() {

@@ -292,6 +292,42 @@ fn stopping() {
 }
 
 #[test]
+fn stopping_by_another_signal_sweeps_with_sigterm() {
+    let phase = Phase::Stopping { tell: None, limit: Limit::Kill(s(125)) };
+    let mut by_int = stopped(state(phase, true), 125, false);
+    by_int.stop = by_int.stop.map(|stop| Stop { signal: Signal::INT, ..stop });
+    row("stopping by SIGINT", by_int, Child, [
+        "(stop again), tell SIGTERM",
+        "(refused)",
+        "forward SIGHUP",
+        "-", "-", "-",
+        "(exited), exit 3 | exited 3",
+        "(exited), tell-left SIGTERM | sweeping, leave kill@103",
+        "(exited), tell-left SIGTERM | sweeping, leave kill@103",
+        "-", "-",
+        "continue",
+        "kill | stopping over@127",
+    ]);
+}
+
+#[test]
+fn stopping_without_the_child_by_another_signal() {
+    let phase = Phase::Stopping { tell: None, limit: Limit::Kill(s(125)) };
+    let mut by_int = stopped(state(phase, false), 125, false);
+    by_int.stop = by_int.stop.map(|stop| Stop { signal: Signal::INT, ..stop });
+    row("stopping the rest by SIGINT", by_int, All, [
+        "(stop again), forward-left SIGTERM",
+        "(refused)",
+        "forward-left SIGHUP",
+        "-", "-", "-", "-", "-", "-",
+        "tell-left SIGINT",
+        "exit 3 | exited 3",
+        "-",
+        "kill-left | stopping over@127",
+    ]);
+}
+
+#[test]
 fn stopping_short_of_the_deadline_bounds_the_sweep() {
     let phase = Phase::Stopping { tell: None, limit: Limit::Kill(s(101)) };
     row(

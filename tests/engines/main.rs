@@ -1,0 +1,131 @@
+//! clawinit and the gateway in real container engines.
+//!
+//! `cargo test --test engines` runs all; a word behind `--` picks tests by name. The engines are
+//! started by `scripts/engines` where they do not run yet, and ended with it; it also removes
+//! whatever a test that was killed has left. An engine that is absent is one line, and its tests
+//! count as ignored; with `CLAWINIT_REQUIRE_ENGINES=1` they fail. `CLAWINIT_BIN` and
+//! `CLAWINIT_GATEWAY` name the release binaries to test.
+
+mod engine;
+mod http;
+
+mod compose;
+mod docker;
+mod init_path;
+mod podman;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+/// A module's tests and the engine that they need.
+struct Group {
+    /// The first word of their names.
+    name: &'static str,
+    /// Why they cannot run here.
+    absent: fn() -> Option<String>,
+    tests: Vec<(&'static str, fn())>,
+}
+
+/// The tests of a module. The compiler tells of a test that is in no list, as of any function
+/// that nobody calls.
+macro_rules! group {
+    ($module:ident: $($test:ident,)*) => {
+        Group {
+            name: stringify!($module),
+            absent: $module::absent,
+            tests: vec![$((stringify!($test), $module::$test as fn()),)*],
+        }
+    };
+}
+
+fn groups() -> Vec<Group> {
+    vec![
+        group! { docker:
+            the_scratch_image_runs_without_root_and_capabilities_on_a_read_only_root,
+            docker_stop_leaves_0_within_the_gateways_own_time,
+            a_request_under_way_is_answered_before_the_container_ends,
+            docker_kill_usr1_brings_a_new_generation_with_the_memory_kept,
+            gateway_restart_by_docker_exec_brings_a_new_generation_with_the_memory_kept,
+            restarts_in_a_row_keep_the_container,
+            processes_of_docker_exec_outlive_a_restart,
+            a_child_deaf_to_sigterm_is_killed_at_the_grace_and_not_before,
+            a_gateway_that_drains_for_longer_than_the_grace_is_killed_at_the_grace,
+            gateway_stop_by_docker_exec_ends_the_container_and_on_failure_leaves_it_down,
+            on_failure_brings_back_a_gateway_that_was_killed,
+            on_failure_brings_back_a_child_that_crashed,
+            orphans_leave_no_zombies,
+            leftovers_are_told_to_end_before_the_container_ends,
+            the_token_is_in_no_log_and_no_process_list,
+            the_port_is_free_right_after_docker_stop,
+            the_memory_on_a_named_volume_outlives_the_container,
+            the_termination_message_holds_the_report,
+            usage_errors_and_missing_commands_have_their_codes,
+        },
+        group! { init_path:
+            docker_takes_clawinit_for_an_init_of_the_right_kind,
+            exit_codes_come_through_in_alpine_like_and_debian_images,
+            signals_end_the_program_as_they_would_without_an_init,
+            orphans_leave_no_zombies,
+            a_gateway_under_clawinit_runs_below_it_unchanged,
+        },
+        group! { podman:
+            podman_stop_leaves_0_within_the_gateways_own_time,
+            a_restart_keeps_the_container_and_the_memory,
+            clawinit_as_init_path_is_as_transparent_as_catatonit,
+            a_kubernetes_pod_runs_and_stops_in_order,
+        },
+        group! { compose:
+            gateway_stop_from_inside_leaves_the_service_down,
+            compose_down_is_graceful,
+        },
+    ]
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !arguments.list && std::env::var_os(engine::PREFIX).is_none() {
+        return with_engines();
+    }
+    // Whoever lists tests wants all of them, and no engine.
+    let required = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some_and(|value| value == "1");
+    let mut trials = Vec::new();
+    for group in groups() {
+        let absent = if arguments.list { None } else { (group.absent)() };
+        if let Some(why) = &absent {
+            println!("{}: {why}; its {} tests do not run", group.name, group.tests.len());
+        }
+        for (name, test) in group.tests {
+            let why = absent.clone();
+            let trial = Trial::test(format!("{}::{name}", group.name), move || match why {
+                Some(why) => Err(Failed::from(why)),
+                None => {
+                    test();
+                    Ok(())
+                }
+            });
+            trials.push(trial.with_ignored_flag(absent.is_some() && !required));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// This program again, with the engines running.
+fn with_engines() -> ExitCode {
+    let (clawinit, gateway) = (engine::clawinit(), engine::gateway());
+    for binary in [&clawinit, &gateway] {
+        if !binary.is_file() {
+            eprintln!("engines: {} is missing; make build makes it", binary.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    let error = Command::new(engine::package().join("scripts/engines"))
+        .arg("with")
+        .arg(std::env::current_exe().expect("the path of the test binary"))
+        .args(std::env::args_os().skip(1))
+        .env("CLAWINIT_BIN", clawinit)
+        .env("CLAWINIT_GATEWAY", gateway)
+        .exec();
+    eprintln!("engines: scripts/engines cannot be started: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,293 @@
+//! The log: told to whoever reads it, in the way of nobody (DESIGN section 6).
+
+use crate::harness::{Done, Folder, Init, Lines, ms};
+use crate::sys;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+/// Every line of clawinit's is one JSON object with the fields that all have.
+fn all_json(done: &Done) {
+    assert!(!done.err.is_empty(), "a log");
+    for line in &done.err {
+        let event: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        for field in ["ts", "level", "event", "message"] {
+            assert!(!event[field].is_null(), "{field} is missing: {line}");
+        }
+        assert!(event["message"].as_str().is_some_and(|m| !m.is_empty()), "{line}");
+    }
+}
+
+pub fn every_line_of_the_json_log_is_an_object_with_the_fixed_fields() {
+    // A command, a signal number and an argument that need escapes.
+    let folder = Folder::new();
+    let odd = folder.write("odd \"name\"\\\t\u{e9}", "#!/bin/sh\nexit 75\n", 0o755);
+    let done = Init::new(&["-v", "--restart-limit=2/60s", "--restart-delay=1ms"])
+        .command(&[&odd, "line\nbreak"])
+        .finish_with(75);
+    all_json(&done);
+    assert_eq!(done.events("started").len(), 3, "{}", done.text());
+
+    let run = Init::new(&["-v", "--stop-grace=150ms"])
+        .role(&["leave", "a:daemon:deaf", "--", "record"])
+        .ready();
+    run.usr1();
+    run.signal(50);
+    run.signal(libc::SIGWINCH);
+    run.term();
+    let done = run.finish_with(137);
+    all_json(&done);
+    for event in
+        ["started", "stop-requested", "restart-requested", "child-exited", "escalated", "exiting"]
+    {
+        assert!(!done.events(event).is_empty(), "no {event}: {}", done.text());
+    }
+    let exiting = &done.events("exiting")[0];
+    assert_eq!(exiting["code"], 137, "{exiting}");
+}
+
+/// A name that is no text at all must not break the log of those who read it.
+pub fn a_command_that_is_not_utf8_is_logged_as_valid_json() {
+    let folder = Folder::new();
+    let script = folder.write(
+        "script",
+        "#!/bin/sh\nexec \"$1\" --log-format=json -- \"$(printf '/nowhere/\\377\\376')\"\n",
+        0o755,
+    );
+    let inner = crate::harness::clawinit().display().to_string();
+    let done = Init::new(&[]).command(&[&script, &inner]).finish_with(127);
+    all_json(&done);
+}
+
+pub fn every_text_line_begins_with_the_name() {
+    let run = Init::plain(&["-v"])
+        .role(&["generations", "1=record,exit=10:75", "*=record,exit=15:0"])
+        .ready();
+    run.usr1();
+    run.ready_generation(2);
+    let done = run.stop();
+    done.code(0);
+    assert!(!done.err.is_empty());
+    for line in &done.err {
+        assert!(line.starts_with("clawinit: "), "{line:?}");
+    }
+}
+
+pub fn levels_say_more_and_less() {
+    let lines = |options: &[&str]| {
+        let run = Init::plain(options).role(&["record", "exit=15:0"]).ready();
+        let done = run.stop();
+        done.code(0);
+        done.err.len()
+    };
+    let (quiet, normal, verbose) = (lines(&["-q"]), lines(&[]), lines(&["-v"]));
+    assert_eq!(quiet, 0, "nothing is wrong, so -q says nothing");
+    assert!(normal > 0 && verbose > normal, "{normal} and {verbose} lines");
+    assert_eq!(lines(&["--log-level=error"]), 0);
+    assert_eq!(lines(&["--log-level=info"]), normal);
+    assert_eq!(lines(&["--log-level=debug"]), verbose);
+}
+
+pub fn a_closed_stderr_is_no_hindrance() {
+    for under in [false, true] {
+        let init = || {
+            let init = Init::new(&["-v"]).flag("close=2");
+            if under { init.under() } else { init }
+        };
+        init().role(&["exit", "33"]).finish_with(33);
+        let run =
+            init().role(&["generations", "1=record,exit=10:75", "*=record,exit=15:34"]).ready();
+        run.usr1();
+        run.ready_generation(2);
+        run.term();
+        run.finish_with(34);
+    }
+    // Nothing of clawinit's own may sit at number 2 then: the child would write into it.
+    let folder = Folder::new();
+    let report = folder.word("report");
+    let done = Init::new(&["--termination-log", &report])
+        .flag("close=2")
+        .command(&["sh", "-c", "readlink /proc/self/fd/2; echo mine >&2; echo asked"])
+        .finish_with(0);
+    assert_eq!(done.out, ["asked"], "{}", done.text());
+}
+
+/// A reader that does not read: PID 1 goes on, and says later how much it could not say.
+pub fn a_full_pipe_never_blocks_it() {
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    let filled = fill(&writer);
+    let run = Init::new(&["-v"])
+        .stderr(writer)
+        .role(&["generations", "1=record,exit=10:75", "*=record,exit=15:0"])
+        .ready();
+    for _ in 0..50 {
+        run.signal(libc::SIGUSR2);
+    }
+    run.usr1();
+    run.ready_generation(2);
+    // Room again: what is said from now on is read, with the count of what was not.
+    let read = Lines::read_from(reader);
+    run.until("the pipe to be empty", || (read.text().len() >= filled).then_some(()));
+    run.signal(libc::SIGWINCH);
+    run.says_prefix("signal 28");
+    let asked = run.term();
+    let done = run.finish_with(0);
+    assert!(ms(asked, done.at) < 2000.0);
+    let lines: Vec<String> =
+        read.all().iter().map(|line| line.trim_start_matches('x').to_string()).collect();
+    let dropped = crate::harness::events(&lines, "lines-dropped");
+    assert!(!dropped.is_empty(), "no count of dropped lines in:\n{}", lines.join("\n"));
+    assert!(dropped[0]["count"].as_u64() > Some(0), "{}", dropped[0]);
+}
+
+/// Fills a pipe to the last byte; says how many went in.
+fn fill(writer: &std::io::PipeWriter) -> usize {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    // A description of its own: the flag would otherwise be set for clawinit's end too, and hide
+    // whether it copes with one that blocks.
+    let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(writer));
+    let file = std::fs::OpenOptions::new().write(true).open(own).expect("the pipe again");
+    fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("O_NONBLOCK");
+    let mut file = file;
+    let mut filled = 0;
+    for piece in [&[b'x'; 4096][..], b"x"] {
+        while let Ok(written) = file.write(piece) {
+            filled += written;
+        }
+    }
+    filled
+}
+
+/// The flags of the description are shared with the child and with whoever gave it.
+pub fn the_childs_stderr_still_blocks() {
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    let own = writer.try_clone().expect("dup");
+    let run = Init::new(&["-v"]).stderr(writer).role(&["record", "exit=15:0"]).ready();
+    run.signal(libc::SIGUSR2);
+    run.says_prefix("signal 12");
+    let flags = nix::fcntl::fcntl(own.as_fd(), nix::fcntl::FcntlArg::F_GETFL).expect("F_GETFL");
+    assert_eq!(flags & nix::libc::O_NONBLOCK, 0, "clawinit made the shared stderr non-blocking");
+    drop(own);
+    run.term();
+    run.finish_with(0);
+    drop(reader);
+}
+
+pub fn a_stderr_that_is_a_file_is_appended_to() {
+    let folder = Folder::new();
+    let log = folder.write("log", "what was there before\n", 0o644);
+    // The descriptor stands at the beginning of the file, without O_APPEND.
+    let run = Init::plain(&["-v"])
+        .flag(&format!("stderr={log}"))
+        .role(&["generations", "1=record,exit=10:75", "*=record,exit=15:0"])
+        .ready();
+    // Somebody else writes too; a line of clawinit's must not land on theirs.
+    let mut other = std::fs::OpenOptions::new().append(true).open(&log).expect("the log");
+    other.write_all(b"from somebody else\n").expect("write");
+    run.usr1();
+    run.ready_generation(2);
+    other.write_all(b"once more\n").expect("write");
+    run.stop().code(0);
+    let text = std::fs::read_to_string(&log).expect("the log");
+    whole_lines(&text, &["what was there before", "from somebody else", "once more"]);
+}
+
+/// `clawinit … 2>log`: the child writes through the descriptor that it shares with clawinit.
+pub fn neither_clawinit_nor_the_child_writes_over_the_other_in_a_file() {
+    let folder = Folder::new();
+    let log = folder.write("log", "", 0o644);
+    let run = Init::plain(&["-v"])
+        .flag(&format!("stderr={log}"))
+        .role(&["generations", "1=shout,one,record,exit=10:75", "*=shout,two,record,exit=15:0"])
+        .ready();
+    run.usr1();
+    run.ready_generation(2);
+    run.stop().code(0);
+    let text = std::fs::read_to_string(&log).expect("the log");
+    whole_lines(&text, &["child-says one", "child-says two"]);
+    assert!(text.contains("clawinit: generation 1 started"), "{text}");
+}
+
+/// The others' lines are all there, and beside them only whole ones of clawinit's.
+fn whole_lines(text: &str, others: &[&str]) {
+    for line in others {
+        assert_eq!(text.lines().filter(|l| l == line).count(), 1, "{line:?} in:\n{text}");
+    }
+    let ours = |line: &&str| line.starts_with("clawinit: ");
+    assert!(text.lines().filter(ours).count() >= 4, "{text}");
+    for line in text.lines() {
+        assert!(ours(&line) || others.contains(&line), "a torn line {line:?} in:\n{text}");
+    }
+}
+
+/// The log on the terminal itself, as with `docker run -t`.
+pub fn a_stderr_that_is_a_terminal_shows_the_log() {
+    let (master, slave) = sys::open_pty().expect("a pty");
+    let run =
+        Init::plain(&[]).flag(&format!("stderr={slave}")).role(&["record", "exit=15:0"]).ready();
+    let text = std::thread::spawn(move || crate::harness::read_all(std::fs::File::from(master)));
+    run.term();
+    run.finish_with(0);
+    let text = text.join().expect("the reader");
+    assert!(text.contains("clawinit: stop requested"), "{text}");
+}
+
+/// A terminal whose output was stopped with Ctrl-S blocks whoever writes to it.
+pub fn a_terminal_that_is_held_up_never_blocks_it() {
+    let (master, slave) = sys::open_pty().expect("a pty");
+    let run = Init::plain(&["-v"])
+        .flag(&format!("stderr={slave}"))
+        .role(&["record", "exit=15:0"])
+        .ready();
+    // Nobody reads the master: its buffer is full after some kilobytes.
+    for round in 1..=600 {
+        run.signal(libc::SIGUSR2);
+        run.until("the child to be told", || {
+            (crate::harness::signals(&run.out.all()).len() >= round).then_some(())
+        });
+    }
+    run.term();
+    run.finish_with(0);
+    drop(master);
+}
+
+/// The reader is gone for good: writing raises SIGPIPE and EPIPE.
+pub fn a_reader_that_has_gone_is_no_hindrance() {
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    let run = Init::new(&["-v"]).stderr(writer).role(&["record", "exit=15:0"]).ready();
+    drop(reader);
+    for _ in 0..20 {
+        run.signal(libc::SIGUSR2);
+    }
+    run.term();
+    run.finish_with(0);
+}
+
+/// A disk that is full (`/dev/full` answers ENOSPC).
+pub fn a_full_disk_is_no_hindrance() {
+    let run = Init::new(&["-v"]).flag("stderr=/dev/full").role(&["record", "exit=15:0"]).ready();
+    run.term();
+    run.finish_with(0);
+}
+
+/// Section 2: with the nearest name that there is.
+pub fn an_unknown_variable_is_a_warning_with_the_nearest_name() {
+    let done =
+        Init::new(&[]).variable("CLAWINIT_STOP_GRASE", "5s").role(&["exit", "0"]).finish_with(0);
+    let warnings = done.events("warning");
+    assert_eq!(warnings.len(), 1, "{}", done.text());
+    let text = warnings[0]["message"].as_str().unwrap_or("");
+    assert!(text.contains("CLAWINIT_STOP_GRASE") && text.contains("CLAWINIT_STOP_GRACE"), "{text}");
+}
+
+/// A15, for the name of our own: `-w` says it, and nothing else does.
+pub fn reaped_zombies_are_told_with_w() {
+    for (words, told) in [(&["-w"][..], 12), (&[], 0)] {
+        let run = Init::plain(words).role(&["burst", "12", "record"]).ready();
+        let said = || run.err.text().matches("Reaped zombie process with pid=").count();
+        run.until("all orphans to be reaped and told", || {
+            (run.zombies().is_empty() && said() == told).then_some(())
+        });
+        run.stop().code(0);
+    }
+}

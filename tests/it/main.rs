@@ -1,0 +1,368 @@
+//! clawinit as a user runs it, in real PID namespaces.
+//!
+//! `cargo test --test it` runs all; a word behind `--` picks tests by name. `CLAWINIT_BIN` names
+//! another binary to test than the one that cargo has just built. What the tests start is this
+//! binary again, in one of the roles of `probe.rs`.
+
+mod harness;
+mod launch;
+mod probe;
+mod sys;
+
+mod drop_in;
+mod exit_codes;
+mod logging;
+mod reaping;
+mod report;
+mod restarting;
+mod signals;
+mod starting;
+mod stopping;
+mod sweeping;
+mod terminal;
+mod tidy;
+mod usage;
+
+use libtest_mimic::{Arguments, Trial};
+use std::sync::{PoisonError, RwLock};
+
+/// Tests that measure time have the machine for themselves; the others share it.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// A test that may run beside others.
+fn shared(name: String, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        let _others = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        test();
+        Ok(())
+    })
+}
+
+/// A test that measures time.
+fn alone(name: String, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        let _nobody = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        test();
+        Ok(())
+    })
+}
+
+/// Lists the tests of a module: `tests!(list, module; shared: a, b; alone: c)`. The compiler tells
+/// of a test that is in no list, as of any function that nobody calls.
+macro_rules! tests {
+    ($list:ident, $module:ident; shared: $($shared:ident),* ; alone: $($alone:ident),*) => {
+        $($list.push(shared(
+            format!("{}::{}", stringify!($module), stringify!($shared)),
+            $module::$shared,
+        ));)*
+        $($list.push(alone(
+            format!("{}::{}", stringify!($module), stringify!($alone)),
+            $module::$alone,
+        ));)*
+    };
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "probe") {
+        probe::run(&words[1..]);
+    }
+    let arguments = Arguments::from_args();
+    let mut all = Vec::new();
+    tests!(all, exit_codes;
+        shared:
+            every_exit_code_of_the_child_is_clawinits_own,
+            a_death_by_signal_is_reported_as_128_and_its_number,
+            a_death_by_signal_is_named_in_the_log,
+            success_codes_are_reported_as_zero,
+            all_codes_listed_but_one_leave_that_one_alone,
+            a_stop_reports_the_childs_own_code_in_every_kill_mode,
+            a_child_that_leaves_with_the_restart_code_when_stopped_has_stopped,
+            the_stop_exit_code_replaces_what_a_stop_in_time_reports,
+            the_stop_exit_code_says_nothing_of_other_ends,
+            a_child_that_dies_together_with_an_orphan_keeps_its_code,
+            a_child_that_had_to_be_killed_is_137;
+        alone:
+    );
+    tests!(all, signals;
+        shared:
+            every_forwardable_signal_reaches_the_child_in_order,
+            every_signal_is_forwarded_by_one_that_is_not_pid_1,
+            real_time_signals_keep_their_number_value_and_order,
+            a_stop_signal_is_delivered_once_and_nothing_with_it,
+            a_forwarded_signal_ends_a_child_with_default_actions,
+            usr1_is_like_any_other_when_nothing_restarts_on_it,
+            a_map_rewrites_what_it_names_and_nothing_else,
+            the_child_starts_with_the_mask_and_the_ignored_set_of_the_caller,
+            a_restarted_child_starts_with_the_callers_mask_too,
+            an_inherited_ignored_sigchld_hangs_nothing,
+            fatal_signals_from_outside_do_not_end_clawinit,
+            a_sigpipe_of_its_own_is_not_forwarded,
+            a_sigpipe_that_somebody_sent_is_forwarded,
+            a_child_that_may_not_be_signalled_is_a_warning_at_most,
+            a_sigterm_once_blocked_is_never_lost,
+            a_sigterm_from_the_first_instruction_on_is_never_lost,
+            a_sigterm_at_any_time_ends_one_that_is_not_pid_1,
+            the_sender_of_a_request_is_told,
+            the_parents_death_brings_the_signal_that_was_asked_for;
+        alone:
+    );
+    tests!(all, reaping;
+        shared:
+            a_thousand_orphans_of_three_generations_are_all_reaped,
+            no_zombie_is_left_while_the_child_runs,
+            orphans_that_die_in_one_moment_are_all_reaped,
+            as_a_subreaper_orphans_are_reaped_too,
+            without_the_subreaper_orphans_go_to_pid_1,
+            an_inherited_subreaper_bit_is_no_reason_to_complain,
+            an_orphan_of_a_process_from_outside_is_reaped,
+            a_zombie_whose_parent_lives_disturbs_nothing,
+            the_child_leads_a_group_of_its_own;
+        alone:
+            a_dead_leader_with_living_threads_is_no_busy_loop,
+            nothing_wakes_it_while_nothing_happens
+    );
+    tests!(all, stopping;
+        shared:
+            a_second_term_is_forwarded,
+            each_stop_signal_stops,
+            stop_on_names_the_signals_that_stop,
+            the_stop_signal_is_what_the_child_is_sent,
+            a_second_stop_signal_ends_the_stop_delay,
+            a_child_that_leaves_during_the_stop_delay_ends_it,
+            a_stopped_child_still_stops_by_its_own_handler,
+            a_child_that_is_not_stopped_sees_no_cont,
+            stop_beats_a_restart_that_is_under_way,
+            a_stop_and_a_restart_in_one_moment_are_a_stop,
+            a_restart_request_during_a_stop_is_no_restart,
+            mixed_tells_the_child_alone_and_its_group_afterwards,
+            in_mixed_a_worker_sees_nothing_while_the_child_drains,
+            group_tells_the_whole_group,
+            in_group_mode_a_daemon_is_swept_afterwards,
+            process_mode_touches_nobody_but_the_child,
+            workers_of_a_parent_that_leaves_at_once_may_finish,
+            a_platform_grace_that_is_too_short_is_warned_of,
+            every_option_can_come_from_the_environment,
+            a_restart_request_during_the_stop_delay_is_no_restart,
+            a_process_that_keeps_the_port_is_named;
+        alone:
+            sigkill_comes_at_the_deadline_and_never_before_it_fifty_times,
+            second_term_does_not_move_the_deadline,
+            the_stop_delay_comes_before_the_child_is_told_and_before_the_grace,
+            the_stop_deadline_covers_the_sweep,
+            the_sweep_grace_ends_the_sweep_before_the_deadline,
+            a_stop_ends_as_soon_as_the_last_process_has_gone,
+            a_stop_during_the_crash_delay_exits_at_once_with_the_last_code
+    );
+    tests!(all, restarting;
+        shared:
+            usr1_saves_and_restarts_a_thousand_times_without_growth,
+            the_restart_code_brings_a_new_generation,
+            a_restart_code_too_soon_waits_and_counts_like_a_crash,
+            restart_codes_can_be_chosen_and_zero_be_one,
+            the_restart_mode_says_what_brings_a_child_back,
+            no_restart_codes_end_it_in_every_mode,
+            one_crash_over_the_limit_exits_with_the_childs_code,
+            restarts_asked_for_by_signal_never_count,
+            after_a_restart_request_any_exit_leads_to_the_next_generation,
+            a_child_that_dies_of_the_restart_signal_has_restarted,
+            requests_during_a_restart_are_folded_into_it,
+            a_request_during_the_crash_delay_starts_the_child_at_once,
+            the_signals_of_a_restart_can_be_chosen,
+            a_stopped_child_is_woken_for_a_restart,
+            a_leftover_that_holds_the_port_is_gone_before_the_next_generation_binds_it,
+            leftovers_are_swept_before_a_restart_by_code_too,
+            the_child_knows_its_generation_its_code_and_whom_to_signal,
+            a_command_that_is_missing_at_a_restart_is_tried_again,
+            a_stop_while_starts_fail_exits,
+            a_program_that_is_being_written_is_tried_again_at_first_start,
+            a_success_code_is_no_crash,
+            in_group_mode_the_whole_group_is_told_to_restart;
+        alone:
+            crash_delays_double_up_to_the_maximum,
+            a_child_that_does_not_leave_for_a_restart_is_killed_and_restarted,
+            the_restart_grace_is_the_stop_grace_where_it_is_not_said,
+            a_stop_during_the_sweep_for_a_restart_starts_nothing,
+            the_restart_deadline_covers_the_sweep,
+            crashes_outside_of_the_window_do_not_count,
+            a_generation_that_lived_long_enough_resets_the_delay
+    );
+    tests!(all, sweeping;
+        shared:
+            everything_the_child_left_is_told_and_waited_for,
+            what_a_dying_leftover_hands_over_is_swept_too,
+            a_subreaper_leaves_no_orphan_behind,
+            a_process_from_outside_is_never_touched,
+            a_process_from_outside_keeps_no_stop_waiting,
+            exit_when_all_stays_for_what_goes_on,
+            exit_when_all_leaves_with_the_last_process,
+            exit_when_all_forwards_other_signals_to_what_is_left,
+            a_stopped_leftover_is_woken_and_no_other,
+            a_group_that_was_told_something_else_is_asked_to_end_before_it_is_killed;
+        alone:
+            a_deaf_leftover_is_killed_after_the_sweep_grace_when_the_child_left_by_itself,
+            without_proc_leftovers_are_swept_all_the_same,
+            exit_when_all_still_has_a_deadline,
+            a_stop_during_the_sweep_of_an_exit_keeps_the_stops_time
+    );
+    tests!(all, terminal;
+        shared:
+            a_shell_is_interactive_and_its_exit_ends_the_container,
+            control_c_reaches_the_child_and_ends_it_with_130,
+            bash_has_job_control,
+            without_a_terminal_nothing_is_said_of_it,
+            the_hand_over_of_the_terminal_kills_nobody,
+            the_child_sees_no_signal_of_the_hand_over_but_a_later_hup,
+            every_generation_has_the_terminal,
+            a_program_that_reads_the_terminal_at_once_gets_what_is_typed,
+            a_terminal_that_is_not_the_controlling_one_is_no_hindrance,
+            a_stdin_that_is_no_terminal_is_no_hindrance,
+            as_pid_1_it_never_suspends_itself,
+            elsewhere_tstp_stops_the_child_and_then_clawinit_and_cont_wakes_both,
+            a_terminal_that_goes_away_hangs_nothing,
+            a_filter_reads_and_writes_the_terminal;
+        alone:
+    );
+    tests!(all, starting;
+        shared:
+            a_missing_command_is_127,
+            a_command_that_may_not_be_executed_is_126,
+            a_directory_is_126,
+            a_garbage_file_is_126,
+            a_missing_interpreter_is_127_and_named,
+            an_empty_command_is_127,
+            a_command_that_looks_like_an_option_is_a_command,
+            nothing_behind_the_command_is_read_as_ours,
+            stdin_and_stdout_reach_the_command_unharmed,
+            the_child_starts_in_the_callers_folder_and_clawinit_sits_in_the_root,
+            descriptors_that_were_given_reach_every_generation,
+            where_no_restart_can_come_clawinit_keeps_no_copy_of_given_descriptors,
+            a_listen_pid_that_named_clawinit_names_the_child,
+            a_closed_stdin_or_stdout_is_no_hindrance,
+            the_user_option_drops_user_group_and_supplementary_groups,
+            a_user_that_cannot_be_taken_is_126_and_starts_nothing,
+            it_works_without_root_without_proc_and_with_a_read_only_root,
+            it_runs_as_any_pid,
+            a_clawinit_under_a_clawinit_takes_nothing_from_the_outer_one,
+            a_command_is_looked_up_in_path,
+            without_a_command_it_is_a_usage_error,
+            the_log_tells_the_childs_pid;
+        alone:
+    );
+    tests!(all, drop_in;
+        shared:
+            a_transparent_name_restarts_on_nothing,
+            a_transparent_name_says_nothing,
+            a_transparent_name_neither_kills_nor_sweeps,
+            a_transparent_name_hands_our_variables_on_untouched,
+            init_is_transparent_as_dev_init_only,
+            a_symlink_is_as_good_as_a_name,
+            the_version_says_tini_version_where_an_engine_asks,
+            usage_errors_under_a_transparent_name_are_one,
+            the_licence_is_shown,
+            tinis_v_repeats_and_changes_nothing_else,
+            tini_verbosity_is_as_good_as_flags,
+            tinis_e_makes_a_code_a_success,
+            tinis_s_reaps_as_a_subreaper_and_w_says_so,
+            as_tini_it_warns_where_it_cannot_reap_and_runs_all_the_same,
+            tinis_g_signals_the_group,
+            tinis_p_is_the_signal_of_the_parents_death,
+            dumb_init_signals_the_whole_group,
+            dumb_inits_c_signals_the_child_alone,
+            dumb_init_tells_the_rest_of_the_group_when_the_child_leaves,
+            dumb_init_says_that_a_command_is_missing,
+            dumb_inits_help_and_version,
+            dumb_inits_diagnostics_go_to_stderr_only,
+            dumb_inits_r_refuses_what_it_cannot_do,
+            dumb_inits_r_rewrites_and_drops,
+            dumb_init_forwards_every_ordinary_signal,
+            as_dumb_init_a_shell_has_job_control,
+            dumb_init_suspends_itself_with_its_child;
+        alone:
+    );
+    tests!(all, logging;
+        shared:
+            every_line_of_the_json_log_is_an_object_with_the_fixed_fields,
+            a_command_that_is_not_utf8_is_logged_as_valid_json,
+            every_text_line_begins_with_the_name,
+            levels_say_more_and_less,
+            a_closed_stderr_is_no_hindrance,
+            a_full_pipe_never_blocks_it,
+            the_childs_stderr_still_blocks,
+            a_stderr_that_is_a_file_is_appended_to,
+            neither_clawinit_nor_the_child_writes_over_the_other_in_a_file,
+            a_stderr_that_is_a_terminal_shows_the_log,
+            a_terminal_that_is_held_up_never_blocks_it,
+            a_reader_that_has_gone_is_no_hindrance,
+            a_full_disk_is_no_hindrance,
+            an_unknown_variable_is_a_warning_with_the_nearest_name,
+            reaped_zombies_are_told_with_w;
+        alone:
+    );
+    tests!(all, usage;
+        shared:
+            every_wrong_value_of_an_option_has_its_line,
+            every_wrong_value_of_a_variable_has_its_line,
+            an_option_without_its_value_has_its_line,
+            an_unknown_option_has_its_line_with_the_nearest_one,
+            a_duration_without_a_unit_says_what_to_type,
+            a_missing_command_has_its_line,
+            a_signal_that_is_to_stop_and_to_restart_has_its_line,
+            wrong_short_options_have_their_line,
+            right_values_are_taken,
+            the_help_names_every_option_and_exits_zero,
+            version_and_licence_are_printed;
+        alone:
+    );
+    tests!(all, report;
+        shared:
+            a_stop_is_reported_with_its_sender_and_its_time,
+            a_sender_inside_is_reported_by_pid_and_uid,
+            the_childs_own_end_is_reported_as_such,
+            what_had_to_be_killed_is_named,
+            restarts_are_counted_by_cause,
+            the_restart_limit_is_reported,
+            a_command_that_cannot_start_is_reported,
+            the_release_of_the_port_is_measured,
+            a_report_of_very_much_is_cut_and_stays_json,
+            an_older_report_is_replaced_whole,
+            a_report_that_cannot_be_written_changes_no_exit_code;
+        alone:
+    );
+    tests!(all, tidy;
+        shared:
+            only_the_kernel_layers_say_unsafe,
+            no_file_names_a_folder_of_this_machine,
+            no_file_names_a_registry_mirror,
+            the_help_and_the_readme_list_the_same_options,
+            no_unfinished_work_is_left_in_the_code;
+        alone:
+    );
+    if let Err(why) = namespaces_work() {
+        // Only where the machine is known to be able is their absence a fault of somebody.
+        let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
+        println!("PID namespaces cannot be made here ({why}); tests that need one do not run");
+        if !must {
+            all = all
+                .into_iter()
+                .map(|test| {
+                    let needs =
+                        !test.name().starts_with("usage::") && !test.name().starts_with("tidy::");
+                    test.with_ignored_flag(needs)
+                })
+                .collect();
+        }
+    }
+    libtest_mimic::run(&arguments, all).exit();
+}
+
+/// Whether a process of ours may make the namespaces that the launcher makes.
+fn namespaces_work() -> std::io::Result<()> {
+    let tried =
+        std::process::Command::new(harness::probe()).args(["probe", "can-launch"]).output()?;
+    if tried.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&tried.stdout).trim().to_string();
+    Err(std::io::Error::other(why))
+}

@@ -1,0 +1,457 @@
+//! What runs under clawinit in these tests: one small program of many roles.
+//!
+//! It is this same test binary, called with a role as its first words, so that no shell stands
+//! between clawinit and what a test wants to see. A role writes what it sees to standard output,
+//! a line for each thing, beginning with `ready`.
+
+use crate::sys;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Pid, getpgrp, getpid, getppid, getsid, setsid};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// Runs the role that `args` name; never comes back.
+pub fn run(args: &[String]) -> ! {
+    let (role, rest) = args.split_first().expect("a role");
+    match role.as_str() {
+        "launch" => crate::launch::run(rest),
+        "enter" => crate::launch::enter(rest),
+        "can-launch" => crate::launch::can(),
+        "exit" => std::process::exit(rest[0].parse().expect("an exit code")),
+        "die" => die(rest[0].parse().expect("a signal")),
+        "pause" => pause(),
+        "record" => record(rest),
+        "ignore" => ignore(rest),
+        "leave" => leave(rest),
+        "orphans" => orphans(rest),
+        "together" => together(),
+        "burst" => burst(rest),
+        "zombie-holder" => zombie_holder(rest),
+        "headless" => headless(),
+        "state" => state(&rest[0]),
+        "generations" => generations(rest),
+        "bind" => bind(rest),
+        "facts" => facts(),
+        "read-line" => read_line(),
+        "root" => {
+            let root = nix::unistd::Uid::from_raw(0);
+            nix::unistd::setresuid(root, root, root).expect("become root");
+            run(rest)
+        }
+        "kill" => kill(rest),
+        "shout" => shout(rest),
+        "remove" => {
+            std::fs::remove_file(&rest[0]).expect("remove the file");
+            std::process::exit(rest[1].parse().expect("an exit code"))
+        }
+        _ => panic!("unknown role {role}"),
+    }
+}
+
+fn say(line: &str) {
+    // One write for each line, so that lines of several processes do not mix. Nobody may be
+    // listening any more, which is no concern of a role.
+    let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+}
+
+fn say_ready() {
+    let generation = std::env::var("CLAWINIT_GENERATION").unwrap_or_default();
+    say(&format!("ready pid={} generation={generation}", getpid()));
+}
+
+/// `die N`: ends by signal N, whatever was ignored or blocked before.
+fn die(signal: i32) -> ! {
+    // No core file in the folder of whoever runs the tests.
+    nix::sys::prctl::set_dumpable(false).expect("PR_SET_DUMPABLE");
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).expect("RLIMIT_CORE");
+    sys::block_exactly(0);
+    if signal != libc::SIGKILL {
+        sys::default(signal);
+    }
+    sys::kill(getpid().as_raw(), signal).expect("kill myself");
+    pause_forever()
+}
+
+fn pause_forever() -> ! {
+    loop {
+        nix::unistd::pause();
+    }
+}
+
+/// `pause`: the program that knows nothing of signals; each has its default action.
+fn pause() -> ! {
+    sys::block_exactly(0);
+    sys::default(libc::SIGPIPE);
+    say_ready();
+    pause_forever()
+}
+
+/// `ignore N,N…`: lives on after these.
+fn ignore(args: &[String]) -> ! {
+    for signal in args[0].split(',') {
+        sys::ignore(signal.parse().expect("a signal"));
+    }
+    say_ready();
+    pause_forever()
+}
+
+/// How `record` answers a signal: leave with `code` after `delay`.
+struct Rule {
+    code: i32,
+    delay: Duration,
+}
+
+/// `record [exit=SIGNAL:CODE[:MILLISECONDS]]… [stop]`: says each signal in the order of arrival.
+/// With `stop` it stops itself first, as after `kill -STOP`.
+fn record(args: &[String]) -> ! {
+    sys::block_exactly(u64::MAX);
+    let mut rules = BTreeMap::new();
+    let mut stop = false;
+    for arg in args {
+        if let Some(rule) = arg.strip_prefix("exit=") {
+            let parts: Vec<i32> = rule.split(':').map(|n| n.parse().expect("rule")).collect();
+            let delay = Duration::from_millis(*parts.get(2).unwrap_or(&0) as u64);
+            rules.insert(parts[0], Rule { code: parts[1], delay });
+        } else {
+            assert_eq!(arg, "stop", "record: unknown word");
+            stop = true;
+        }
+    }
+    say_ready();
+    if stop {
+        sys::kill(getpid().as_raw(), libc::SIGSTOP).expect("stop myself");
+    }
+    let mut leave: Option<(u64, i32)> = None;
+    loop {
+        let bound = leave.map(|(at, _)| Duration::from_nanos(at.saturating_sub(sys::now_ns())));
+        let Some(got) = sys::wait_signal(u64::MAX, bound) else {
+            std::process::exit(leave.expect("a bound only when leaving").1);
+        };
+        say(&format!(
+            "signal {} code={} value={} from={}",
+            got.signal, got.code, got.value, got.pid
+        ));
+        if let Some(rule) = rules.get(&got.signal)
+            && leave.is_none()
+        {
+            if rule.delay.is_zero() {
+                std::process::exit(rule.code);
+            }
+            leave = Some((sys::now_ns() + rule.delay.as_nanos() as u64, rule.code));
+        }
+    }
+}
+
+/// `leave NAME:KIND[:OPTION]… … -- ROLE…`: starts what a careless program leaves behind, then
+/// becomes ROLE. KIND is `worker` (a child in the same group), `orphan` (its parent is gone) or
+/// `daemon` (the same in a session of its own). Options: `deaf` lives on after SIGTERM, `plain`
+/// has default actions, `stopped` is stopped, `slow=MS` needs that long to clean up, `port=N` holds a TCP port,
+/// `brood` hands a deaf child over when it dies.
+fn leave(args: &[String]) -> ! {
+    let split = args.iter().position(|arg| arg == "--").expect("--");
+    for leftover in &args[..split] {
+        start_leftover(leftover);
+    }
+    run(&args[split + 1..])
+}
+
+fn start_leftover(words: &str) {
+    let mut parts = words.split(':');
+    let name = parts.next().expect("a name");
+    let kind = parts.next().expect("a kind");
+    let options: Vec<&str> = parts.collect();
+    let (ready, ready_end) = std::io::pipe().expect("pipe");
+    let Some(child) = sys::fork() else {
+        drop(ready);
+        if kind != "worker" {
+            if kind == "daemon" {
+                setsid().expect("setsid");
+            }
+            if sys::fork().is_some() {
+                std::process::exit(0);
+            }
+        }
+        leftover(name, &options, ready_end);
+    };
+    drop(ready_end);
+    if kind != "worker" {
+        let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+    }
+    let mut line = String::new();
+    std::io::BufReader::new(ready).read_line(&mut line).expect("the leftover to start");
+    assert!(!line.is_empty(), "the leftover {words} did not start");
+}
+
+fn leftover(name: &str, options: &[&str], mut ready: std::io::PipeWriter) -> ! {
+    let mut deaf = false;
+    let mut plain = false;
+    let mut stopped = false;
+    let mut slow = 0;
+    let mut holds = Vec::new();
+    for option in options {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("deaf", _) => deaf = true,
+            ("plain", _) => plain = true,
+            ("stopped", _) => stopped = true,
+            ("slow", ms) => slow = ms.parse().expect("milliseconds"),
+            ("port", port) => holds.push(listen(port).expect("the leftover's port")),
+            ("brood", _) => start_leftover(&format!("{name}.brood:worker:deaf")),
+            _ => panic!("unknown leftover option {option}"),
+        }
+    }
+    if !plain {
+        sys::block_exactly(u64::MAX);
+    }
+    say(&format!("left {name} pid={}", getpid()));
+    ready.write_all(b"ready\n").expect("my maker waits");
+    drop(ready);
+    if stopped {
+        sys::kill(getpid().as_raw(), libc::SIGSTOP).expect("stop myself");
+    }
+    if plain {
+        pause_forever();
+    }
+    loop {
+        let got = sys::wait_signal(u64::MAX, None).expect("no bound");
+        say(&format!("left {name} signal {}", got.signal));
+        if got.signal == libc::SIGTERM && !deaf {
+            std::thread::sleep(Duration::from_millis(slow));
+            say(&format!("left {name} done"));
+            std::process::exit(0);
+        }
+    }
+}
+
+fn listen(port: &str) -> std::io::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port.parse().expect("a port")))
+}
+
+/// `orphans FAMILIES CODE`: each family is a child, a grandchild and a great-grandchild, each of
+/// which outlives its parent; then leaves with CODE once all have ended.
+fn orphans(args: &[String]) -> ! {
+    let families: usize = args[0].parse().expect("a number");
+    let code = args[1].parse().expect("an exit code");
+    // The pipe is at its end when the last of them has gone.
+    let (alive, alive_end) = std::io::pipe().expect("pipe");
+    for _ in 0..families {
+        if let Some(child) = sys::fork() {
+            let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+            continue;
+        }
+        // The child ends at once and is waited for; these two become orphans, one of the other.
+        for _ in 0..3 {
+            let parent = getpid();
+            if sys::fork().is_some() {
+                std::process::exit(0);
+            }
+            while getppid() == parent {
+                std::thread::yield_now();
+            }
+        }
+        std::process::exit(7);
+    }
+    drop(alive_end);
+    let mut rest = Vec::new();
+    let mut alive = alive;
+    let _ = std::io::Read::read_to_end(&mut alive, &mut rest);
+    say("ready");
+    std::process::exit(code)
+}
+
+/// `together`: an orphan and this process end in the same moment, so that their SIGCHLDs coalesce.
+fn together() -> ! {
+    let (gate, gate_end) = std::io::pipe().expect("pipe");
+    let Some(child) = sys::fork() else {
+        if sys::fork().is_some() {
+            std::process::exit(0);
+        }
+        drop(gate_end);
+        let _ = std::io::Read::read(&mut &gate, &mut [0]);
+        std::process::exit(1);
+    };
+    drop(gate);
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+    // Closing the gate by ending releases the orphan.
+    std::process::exit(42)
+}
+
+/// `burst N CODE`: N orphans die of one signal in one moment; leaves with CODE afterwards.
+fn burst(args: &[String]) -> ! {
+    let count: usize = args[0].parse().expect("a number");
+    let (alive, alive_end) = std::io::pipe().expect("pipe");
+    let Some(child) = sys::fork() else {
+        setsid().expect("setsid");
+        for _ in 0..count {
+            if sys::fork().is_none() {
+                pause_forever();
+            }
+        }
+        say(&format!("group {}", getpid()));
+        std::process::exit(0);
+    };
+    drop(alive_end);
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+    sys::kill(-child, libc::SIGKILL).expect("kill the group");
+    let mut alive = alive;
+    let _ = std::io::Read::read_to_end(&mut alive, &mut Vec::new());
+    if args[1] == "record" {
+        record(&["exit=15:0".to_string()]);
+    }
+    say_ready();
+    std::process::exit(args[1].parse().expect("an exit code"))
+}
+
+/// `zombie-holder ROLE…`: keeps a dead child that it never waits for.
+fn zombie_holder(args: &[String]) -> ! {
+    if sys::fork().is_none() {
+        std::process::exit(0);
+    }
+    run(args)
+}
+
+/// `headless`: an orphan whose first thread has ended while another goes on looks like a zombie
+/// that cannot be waited for. This process itself goes on as a recorder.
+fn headless() -> ! {
+    let (ready, ready_end) = std::io::pipe().expect("pipe");
+    let Some(child) = sys::fork() else {
+        drop(ready);
+        if sys::fork().is_some() {
+            std::process::exit(0);
+        }
+        sys::block_exactly(0);
+        std::thread::spawn(move || {
+            let mut ready_end = ready_end;
+            let _ = ready_end.write_all(b"ready\n");
+            drop(ready_end);
+            pause_forever();
+        });
+        sys::exit_this_thread();
+    };
+    drop(ready_end);
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+    let _ = std::io::BufReader::new(ready).read_line(&mut String::new());
+    record(&["exit=15:0".to_string()])
+}
+
+/// `state FILE`: a program that saves its state on SIGUSR1 and asks to be started again.
+fn state(path: &str) -> ! {
+    sys::block_exactly(sys::set(&[libc::SIGUSR1, libc::SIGTERM]));
+    let saved: u64 =
+        std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    say(&format!("ready saved={saved} pid={}", getpid()));
+    let wanted = sys::set(&[libc::SIGUSR1, libc::SIGTERM]);
+    let got = sys::wait_signal(wanted, None).expect("no bound");
+    if got.signal == libc::SIGTERM {
+        std::process::exit(0);
+    }
+    std::fs::write(path, format!("{}\n", saved + 1)).expect("save the state");
+    std::process::exit(75)
+}
+
+/// `generations N=ROLE,ARG,… … *=ROLE,…`: another role in each generation.
+fn generations(args: &[String]) -> ! {
+    let generation = std::env::var("CLAWINIT_GENERATION").expect("CLAWINIT_GENERATION");
+    say(&format!("generation {generation} at={}", sys::now_ns()));
+    let role = args
+        .iter()
+        .filter_map(|arg| arg.split_once('='))
+        .find(|(number, _)| *number == generation || *number == "*")
+        .expect("a role for this generation")
+        .1;
+    let words: Vec<String> = role.split(',').map(str::to_string).collect();
+    run(&words)
+}
+
+/// `bind PORT ROLE…`: holds the port, or leaves with 3 when somebody else does.
+fn bind(args: &[String]) -> ! {
+    match listen(&args[0]) {
+        Ok(_held) => run(&args[1..]),
+        Err(error) => {
+            say(&format!("bind: {error}"));
+            std::process::exit(3)
+        }
+    }
+}
+
+/// `facts`: what this process was given, as one JSON line; then leaves with 0.
+fn facts() -> ! {
+    let fds: BTreeMap<String, String> = std::fs::read_dir("/proc/self/fd")
+        .expect("/proc/self/fd")
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let to = std::fs::read_link(entry.path()).ok()?;
+            Some((
+                entry.file_name().to_string_lossy().into_owned(),
+                to.to_string_lossy().into_owned(),
+            ))
+        })
+        // The descriptor of the listing itself.
+        .filter(|(_, to)| !to.starts_with("/proc/"))
+        .collect();
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let groups: Vec<u32> = std::fs::read_to_string("/proc/self/status")
+        .expect("/proc/self/status")
+        .lines()
+        .find_map(|line| line.strip_prefix("Groups:"))
+        .expect("Groups")
+        .split_whitespace()
+        .map(|group| group.parse().expect("a gid"))
+        .collect();
+    let stdin = std::io::stdin();
+    let foreground = nix::unistd::tcgetpgrp(stdin.as_fd()).map(Pid::as_raw).unwrap_or(-1);
+    say(&json!({
+        "pid": getpid().as_raw(),
+        "ppid": getppid().as_raw(),
+        "pgrp": getpgrp().as_raw(),
+        "sid": getsid(None).map(Pid::as_raw).unwrap_or(-1),
+        "foreground": foreground,
+        "uid": nix::unistd::getuid().as_raw(),
+        "euid": nix::unistd::geteuid().as_raw(),
+        "gid": nix::unistd::getgid().as_raw(),
+        "groups": groups,
+        "no_new_privs": sys::no_new_privs(),
+        "cwd": std::env::current_dir().expect("cwd"),
+        "env": environment,
+        "fds": fds,
+        "args": std::env::args().collect::<Vec<_>>(),
+    })
+    .to_string());
+    std::process::exit(0)
+}
+
+/// `read-line`: reads a line of standard input at once; `got …` says it, exit code 0.
+fn read_line() -> ! {
+    sys::block_exactly(0);
+    say_ready();
+    let mut line = String::new();
+    match std::io::stdin().lock().read_line(&mut line) {
+        Ok(_) => say(&format!("got {}", line.trim_end())),
+        Err(error) => say(&format!("read: {error}")),
+    }
+    std::process::exit(0)
+}
+
+/// `kill SIGNAL PID [UID]`: sends it, as UID where one is given.
+fn kill(args: &[String]) -> ! {
+    let number = |i: usize| args[i].parse::<i32>().expect("a number");
+    if args.len() > 2 {
+        sys::become_user(number(2) as u32, number(2) as u32);
+    }
+    match sys::kill(number(1), number(0)) {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            say(&format!("kill: {error}"));
+            std::process::exit(1)
+        }
+    }
+}
+
+/// `shout NAME ROLE…`: says a line on standard error too, then becomes ROLE.
+fn shout(args: &[String]) -> ! {
+    let _ = std::io::stderr().write_all(format!("child-says {}\n", args[0]).as_bytes());
+    run(&args[1..])
+}
