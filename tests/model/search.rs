@@ -228,10 +228,11 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
     let actions = step(config, &mut state, now, event);
     let actions = actions.as_slice();
     let kills = actions.iter().any(|a| matches!(a, Action::Kill | Action::KillLeftovers));
-    if event == Event::DeadlinePassed && kills {
-        if let Some(stop) = state.stop {
-            book.overdue |= now >= stop.deadline;
-        }
+    if event == Event::DeadlinePassed
+        && kills
+        && let Some(stop) = state.stop
+    {
+        book.overdue |= now >= stop.deadline;
     }
     if event == Event::DeadlinePassed
         && matches!(before.phase, Phase::Stopping { limit: Limit::GiveUp(at), .. } if now >= at)
