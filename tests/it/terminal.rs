@@ -30,7 +30,14 @@ pub fn control_c_reaches_the_child_and_ends_it_with_130() {
             run.finish_with(130);
         }
     }
-    let run = Init::new(&[]).terminal().command(&["sh", "-c", "echo ready; sleep 60"]).ready();
+    let run = Init::new(&[]).terminal().command(&["sh", "-c", "sleep 60; exit 9"]);
+    // A shell that has not waited for its job yet would go on without it.
+    run.until("the shell's job to run", || {
+        run.processes()
+            .iter()
+            .any(|p| p.command.starts_with("sleep") && p.state == 'S')
+            .then_some(())
+    });
     run.types(INTERRUPT);
     run.finish_with(130);
 }
