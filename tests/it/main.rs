@@ -334,7 +334,7 @@ fn main() {
             only_the_kernel_layers_say_unsafe,
             no_file_names_a_folder_of_this_machine,
             no_file_names_a_registry_mirror,
-            the_help_and_the_readme_list_the_same_options,
+            the_help_the_manual_and_the_readme_list_the_same_options,
             no_unfinished_work_is_left_in_the_code;
         alone:
     );

@@ -138,42 +138,44 @@ fn long_options(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// STYLE, from sudo-rs: the help and the documents list the same options.
-pub fn the_help_and_the_readme_list_the_same_options() {
-    let readme = package().join("README.md");
-    let Ok(readme) = std::fs::read_to_string(readme) else {
-        // Nothing to hold against the help yet.
-        return;
+/// STYLE, from sudo-rs: the help, the manual and the README list the same options.
+pub fn the_help_the_manual_and_the_readme_list_the_same_options() {
+    let read = |file: &str| {
+        std::fs::read_to_string(package().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
     };
+    let (readme, manual) = (read("README.md"), read("docs/clawinit.1"));
     let help = plain(None, &["--help"], &[]);
     assert_eq!(help.code, Some(0), "{}", help.err);
     // Descriptions may name other options; the option itself stands first in its line.
+    let first_of = |line: &str| long_options(line).into_iter().next();
     let from_help: BTreeSet<String> = help
         .out
         .lines()
-        .filter(|line| line.trim_start().starts_with("--"))
-        .filter_map(|line| long_options(line).into_iter().next())
+        .filter(|l| l.trim_start().starts_with("--"))
+        .filter_map(first_of)
         .collect();
     assert!(from_help.len() > 20, "options in the help: {from_help:?}");
     // Rows of the option table begin with the option in code quotes.
     let from_readme: BTreeSet<String> = readme
         .lines()
         .filter_map(|line| line.strip_prefix("| `--"))
-        .flat_map(|row| {
-            let cell = row.split('|').next().unwrap_or("");
-            long_options(&format!("--{cell}"))
-        })
+        .filter_map(|row| first_of(&format!("--{row}")))
+        .collect();
+    // man(7): the line behind .TP is the option, its hyphens escaped.
+    let manual: Vec<String> = manual.lines().map(|line| line.replace("\\-", "-")).collect();
+    let from_manual: BTreeSet<String> = manual
+        .windows(2)
+        .filter(|pair| pair[0] == ".TP")
+        .filter_map(|pair| first_of(&pair[1]))
         .collect();
     // These say something and leave; a table of settings need not have them.
     let printing = ["--help", "--version", "--license"];
     let settings = |all: &BTreeSet<String>| -> BTreeSet<String> {
         all.iter().filter(|o| !printing.contains(&o.as_str())).cloned().collect()
     };
-    assert_eq!(
-        settings(&from_help),
-        settings(&from_readme),
-        "left: the help; right: the option table of README.md"
-    );
+    let help = settings(&from_help);
+    assert_eq!(help, settings(&from_readme), "left: the help; right: the table of README.md");
+    assert_eq!(help, settings(&from_manual), "left: the help; right: docs/clawinit.1");
 }
 
 /// Every comment that stands in for work is one that somebody has to find again.
