@@ -240,7 +240,7 @@ fn main() {
             a_listen_pid_that_named_clawinit_names_the_child,
             a_closed_stdin_or_stdout_is_no_hindrance,
             the_user_option_drops_user_group_and_supplementary_groups,
-            a_user_that_cannot_be_taken_is_126_and_starts_nothing,
+            a_user_that_cannot_be_taken_is_125_and_starts_nothing,
             it_works_without_root_without_proc_and_with_a_read_only_root,
             it_runs_as_any_pid,
             a_clawinit_under_a_clawinit_takes_nothing_from_the_outer_one,
