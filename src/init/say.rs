@@ -326,7 +326,7 @@ impl Init {
             ("processes", Value::Text(&names)),
             ("signal", Value::Text(&signal)),
         ];
-        let more = if count as usize > named.len() { ", ..." } else { "" };
+        let more = And(count as usize - named.len().min(count as usize));
         let said = format_args!("sweeping what the child left: {signal} to {names}{more}");
         self.line(Level::Info, "sweep", said, &fields);
     }
@@ -337,7 +337,7 @@ impl Init {
         }
         let names = if all { EVERYONE.to_owned() } else { Names(&named).to_string() };
         let fields = [("killed", Value::Number(count.into())), ("processes", Value::Text(&names))];
-        let more = if count as usize > named.len() { ", ..." } else { "" };
+        let more = And(count as usize - named.len().min(count as usize));
         let said = format_args!("the time is up: SIGKILL for {names}{more}");
         self.line(Level::Warn, "escalated", said, &fields);
         self.story.killed = true;
@@ -433,6 +433,18 @@ impl Init {
             terminal.take_back(self.last_child);
         }
         process::exit(code)
+    }
+}
+
+/// How many were not named.
+struct And(usize);
+
+impl fmt::Display for And {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }
 
