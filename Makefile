@@ -2,7 +2,7 @@
 # make test         every test; engines that are absent are skipped, one line each
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
 # make test-engines Docker, Compose, Podman
-# make images       clawinit:scratch and clawinit:debian in the local Docker
+# make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make size         size, memory and start beside Debian's tini
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make setup        installs what all of these need on a Debian machine
