@@ -1,7 +1,8 @@
 //! The images in Docker: stopping, restarting, and what is left afterwards.
 
 use crate::engine::{
-    Container, Engine, TOKEN, TempFile, Volume, children, free_port, status_field, until, zombies,
+    Container, Engine, TOKEN, TempFile, Volume, children, clawinit, free_port, gateway, name,
+    package, status_field, until, zombies,
 };
 use crate::http;
 use nix::sys::signal::{Signal, kill};
@@ -9,6 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::time::Duration;
 
 const DOCKER: Engine = Engine::Docker;
@@ -47,6 +49,56 @@ pub fn the_scratch_image_runs_without_root_and_capabilities_on_a_read_only_root(
     assert_eq!(container.recall("place"), "a volume");
     container.stop("20");
     assert_eq!(container.wait(), 0);
+}
+
+/// What the README tells a new user to write into a Dockerfile, as it stands there.
+pub fn the_dockerfile_of_the_readme_works_with_the_command_below_it() {
+    let readme = std::fs::read_to_string(package().join("README.md")).expect("README.md");
+    let block = |kind: &str| {
+        let fence = format!("```{kind}\n");
+        let rest = readme.split_once(&fence).unwrap_or_else(|| panic!("no {fence} block")).1;
+        rest.split_once("```").expect("its end").0
+    };
+    let folder = TempFile::new("readme");
+    let data = Path::new(folder.text()).join("data");
+    std::fs::create_dir_all(&data).expect("a folder to build in");
+    std::fs::copy(clawinit(), data.with_file_name("clawinit")).expect("copy clawinit");
+    std::fs::copy(gateway(), data.with_file_name("openclaw")).expect("copy openclaw");
+    std::fs::write(data.with_file_name("Dockerfile"), block("dockerfile")).expect("Dockerfile");
+    let image = name("readme");
+    DOCKER.say(&["build", "--quiet", "--tag", &image, folder.text()]).fine();
+    std::fs::remove_dir_all(folder.text()).expect("remove the folder");
+
+    // The options of its `docker run`, but for the port and the names, which are the test's.
+    let run = readme.split_once("docker run -d --name gateway ").expect("docker run").1;
+    let run = run.split_once("clawinit:scratch").expect("the image").0.replace('\\', " ");
+    let token = format!("GATEWAY_TOKEN={TOKEN}");
+    let volume = Volume::new(DOCKER);
+    let mut options = Vec::new();
+    let mut words = run.split_whitespace();
+    while let Some(word) = words.next() {
+        match word {
+            "-p" => drop(words.next()),
+            "-v" => {
+                let mount = words.next().expect("a mount").replace("gateway-data", &volume.name);
+                options.extend([word.to_owned(), mount]);
+            }
+            "-e" => {
+                words.next();
+                options.extend([word.to_owned(), token.clone()]);
+            }
+            word => options.push(word.to_owned()),
+        }
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let container = DOCKER.start(&options, &image, &[]);
+    container.ready();
+    container.remember("key", "as the README says");
+    assert_eq!(container.recall("key"), "as the README says");
+    container.stop("30");
+    assert_eq!(container.wait(), 0);
+    drop(container);
+    DOCKER.say(&["rmi", &image]).fine();
 }
 
 pub fn docker_stop_leaves_0_within_the_gateways_own_time() {

@@ -43,6 +43,7 @@ fn groups() -> Vec<Group> {
     vec![
         group! { docker:
             the_scratch_image_runs_without_root_and_capabilities_on_a_read_only_root,
+            the_dockerfile_of_the_readme_works_with_the_command_below_it,
             docker_stop_leaves_0_within_the_gateways_own_time,
             a_request_under_way_is_answered_before_the_container_ends,
             docker_kill_usr1_brings_a_new_generation_with_the_memory_kept,
