@@ -22,6 +22,14 @@ use crate::{logging, ports, supervisor};
 /// Runs the gateway until a signal ends it.
 pub fn run(settings: Start) -> Result<ExitCode, Failure> {
     logging::start(settings.log_level);
+    // Told here: whoever told it further up could wait for the log's reader.
+    Ok(serve(settings).unwrap_or_else(|failure| {
+        logging::tell(&failure.line);
+        ExitCode::from(failure.code)
+    }))
+}
+
+fn serve(settings: Start) -> Result<ExitCode, Failure> {
     let signals = Signals::catch()
         .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))?;
     signals::release();

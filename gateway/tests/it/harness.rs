@@ -142,6 +142,14 @@ impl Gateway {
         Self { child, log, port: 0 }
     }
 
+    /// Starts `command`, which has a stderr and a port already.
+    pub fn spawn_on(mut command: Command, folder: &Folder, port: u16) -> Self {
+        let log = folder.log();
+        File::create(&log).unwrap();
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        Self { child, log, port }
+    }
+
     fn wait_ready(&mut self) {
         let begun = Instant::now();
         loop {
@@ -229,6 +237,11 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The port of the line that says ready.

@@ -1,12 +1,16 @@
 //! SIGTERM, SIGUSR1 and the others: what is finished, what is kept, what is left.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 
-use crate::harness::{Client, Folder, Gateway, request, start, wait_for};
+use crate::harness::{Client, Folder, Gateway, free_port, request, start, verb, wait_for};
 
 fn refuses(port: u16) -> bool {
     Client::try_connect(port).is_err()
@@ -233,4 +237,66 @@ fn restart_in_place_keeps_the_process_and_starts_a_generation() {
         assert_eq!(gateway.ask("GET", "/memory/a", b"").text(), "kept");
     }
     assert_eq!(gateway.end(Signal::SIGTERM), 0);
+}
+
+/// A gateway with `log` as its stderr, once it answers.
+fn start_logging_to(log: impl AsFd, folder: &Folder) -> Gateway {
+    let port = free_port();
+    let mut command = verb(folder, "start");
+    command.args(["--port", &port.to_string()]);
+    command.stderr(log.as_fd().try_clone_to_owned().unwrap());
+    let gateway = Gateway::spawn_on(command, folder, port);
+    wait_for("the gateway to be ready", || {
+        Client::try_connect(port).is_ok_and(|mut client| {
+            client.try_ask("GET", "/ready", b"").is_some_and(|answer| answer.status == 200)
+        })
+    });
+    gateway
+}
+
+fn is_non_blocking(file: impl AsFd) -> bool {
+    OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK)
+}
+
+#[test]
+fn log_that_nobody_reads_does_not_keep_the_gateway_from_answering_restarting_or_stopping() {
+    let folder = Folder::new("unread");
+    let (pipe_reader, mut pipe) = std::io::pipe().unwrap();
+    let room = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap();
+    pipe.write_all(&vec![b'.'; room as usize]).unwrap();
+    let (socket_reader, mut socket) = UnixStream::pair().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.write(&[b'.'; 4096]).is_ok() {}
+    while socket.write(b".").is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    for log in [OwnedFd::from(pipe), OwnedFd::from(socket)] {
+        for (end, code) in [(Signal::SIGUSR1, 75), (Signal::SIGTERM, 0)] {
+            let mut gateway = start_logging_to(&log, &folder);
+            for _ in 0..120 {
+                gateway.signal(Signal::SIGHUP);
+                assert_eq!(gateway.ask("GET", "/ready", b"").status, 200);
+            }
+            assert!(!is_non_blocking(&log), "agents share the open file");
+            assert_eq!(gateway.end(end), code);
+        }
+    }
+    drop((pipe_reader, socket_reader));
+}
+
+#[test]
+fn dropped_log_lines_are_counted_by_the_next_one_that_fits() {
+    let folder = Folder::new("dropped");
+    let (mut reader, mut pipe) = std::io::pipe().unwrap();
+    let room = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap() as usize;
+    pipe.write_all(&vec![b'.'; room]).unwrap();
+    let mut gateway = start_logging_to(&pipe, &folder);
+    drop(pipe);
+    reader.read_exact(&mut vec![0; room]).unwrap();
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    // The line that says ready is one that was dropped.
+    let first = said.lines().next().unwrap();
+    assert!(first.starts_with("openclaw: warning: 1 log lines were dropped"), "{said}");
+    assert!(said.contains("Graceful shutdown initiated"), "{said}");
 }
