@@ -26,7 +26,7 @@ use self::routes::Route;
 use crate::agents::Agents;
 use crate::failure::Failure;
 use crate::files::unix_seconds;
-use crate::http::body::Body;
+use crate::http::body::{Body, Room};
 use crate::http::head::{self, Head, Method};
 use crate::http::response::{CONTINUE, Response};
 use crate::signals::Signals;
@@ -137,6 +137,8 @@ struct Server {
     /// When to accept next, where something is to be accepted.
     accept_at: Option<Instant>,
     max_connections: usize,
+    /// What the bodies of requests may hold.
+    room: Room,
     jobs: Sender<Job>,
     answers: Receiver<Answer>,
     /// Kept open past the disk thread's end: a waker that is closed takes a wake-up that
@@ -194,6 +196,7 @@ impl Server {
             queue: VecDeque::new(),
             accept_at: None,
             max_connections: max_connections(),
+            room: Room::default(),
             jobs,
             answers,
             _waker: waker,
@@ -651,12 +654,17 @@ impl Server {
             self.timetable.pop_first();
             let Some(mut connection) = self.connections.remove(&id) else { continue };
             connection.entered = None;
-            match connection.phase {
+            match &connection.phase {
                 Phase::Head(_) | Phase::Body { .. } => {
+                    let head_only = match &connection.phase {
+                        Phase::Body { head, .. } => head.method == Method::Head,
+                        _ => head::is_head_method(&connection.input),
+                    };
                     self.counters.timed_out += 1;
                     self.refuse(
                         &mut connection,
                         Response::error(408, "the request did not arrive in time"),
+                        head_only,
                         now,
                     );
                     self.enter(id, &mut connection);
@@ -664,7 +672,7 @@ impl Server {
                     self.enqueue(id);
                 }
                 Phase::Idle(_)
-                | Phase::Waiting(_)
+                | Phase::Waiting { .. }
                 | Phase::Sending { .. }
                 | Phase::Lingering(_) => {}
             }
@@ -689,7 +697,8 @@ impl Server {
                                 }
                             }
                             Err(refusal) => {
-                                self.refuse(connection, refusal.into(), now);
+                                let head_only = head::is_head_method(&connection.input);
+                                self.refuse(connection, refusal.into(), head_only, now);
                                 continue;
                             }
                         }
@@ -703,7 +712,7 @@ impl Server {
                         Flow::Ended => return Next::Close,
                     }
                 }
-                Phase::Body { body, received, .. } => {
+                Phase::Body { head, body, received, .. } => {
                     match body.take(&connection.input) {
                         Ok(taken) => {
                             *received += taken;
@@ -715,7 +724,8 @@ impl Server {
                             }
                         }
                         Err(refusal) => {
-                            self.refuse(connection, refusal.into(), now);
+                            let head_only = head.method == Method::Head;
+                            self.refuse(connection, refusal.into(), head_only, now);
                             continue;
                         }
                     }
@@ -729,7 +739,7 @@ impl Server {
                         Flow::Ended => return Next::Close,
                     }
                 }
-                Phase::Waiting(_) => return Next::Keep,
+                Phase::Waiting { .. } => return Next::Keep,
                 Phase::Sending { keep_alive, .. } => {
                     let keep_alive = *keep_alive;
                     match connection.flush() {
@@ -767,7 +777,9 @@ impl Server {
             Ok(route) => route,
             Err(response) => return self.answer(connection, &head, response, now),
         };
-        match Body::new(head.framing) {
+        // Only a value is wanted; nobody else's body takes memory.
+        let hold = matches!(route, Route::Put(_)).then(|| self.room.hold());
+        match Body::new(head.framing, hold) {
             Ok(body) => {
                 // RFC 9110 section 10.1.1: not where the body has begun to come anyway.
                 if head.expects_continue && !body.is_done() && connection.input.is_empty() {
@@ -787,6 +799,7 @@ impl Server {
         };
         // The body is in: it no longer stands between this request and the next.
         head.framing = head::Framing::None;
+        let (bytes, hold) = body.into_parts();
         let job = match route {
             Route::Status => return self.answer(connection, &head, self.status(&head), now),
             Route::Health => {
@@ -809,12 +822,12 @@ impl Server {
                 Some(value) => return self.answer(connection, &head, value_response(&value), now),
                 None => Job::Get(id, key),
             },
-            Route::Put(key) => Job::Write(id, Write::Put(key, body.into_bytes().into())),
+            Route::Put(key) => Job::Write(id, Write::Put(key, bytes.into())),
             Route::Delete(key) => Job::Write(id, Write::Delete(key)),
             Route::List { after, limit } => Job::List { ticket: id, after, limit },
         };
         match self.jobs.send(job) {
-            Ok(()) => connection.phase = Phase::Waiting(head),
+            Ok(()) => connection.phase = Phase::Waiting { head, _hold: hold },
             Err(_) => {
                 self.answer(connection, &head, Response::error(503, "the memory is closed"), now)
             }
@@ -827,7 +840,7 @@ impl Server {
         let Some(mut connection) = self.connections.remove(&ticket) else { return };
         let now = Instant::now();
         match std::mem::replace(&mut connection.phase, Phase::Idle(now)) {
-            Phase::Waiting(head) => self.answer(&mut connection, &head, response, now),
+            Phase::Waiting { head, .. } => self.answer(&mut connection, &head, response, now),
             other => connection.phase = other,
         }
         self.connections.insert(ticket, connection);
@@ -855,8 +868,14 @@ impl Server {
     }
 
     /// Answers what is no request that could be followed by another.
-    fn refuse(&mut self, connection: &mut Connection, response: Response, now: Instant) {
-        self.send(connection, &response, false, false, false, now);
+    fn refuse(
+        &mut self,
+        connection: &mut Connection,
+        response: Response,
+        head_only: bool,
+        now: Instant,
+    ) {
+        self.send(connection, &response, head_only, false, false, now);
     }
 
     fn send(

@@ -224,6 +224,13 @@ impl Gateway {
         self.connect().ask(method, path, body)
     }
 
+    /// The most memory that it has had so far (VmHWM).
+    pub fn peak_kib(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
     /// CPU time so far, in clock ticks of 10 ms.
     pub fn cpu_ticks(&self) -> u64 {
         let line = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
