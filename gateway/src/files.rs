@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,11 +10,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// reads `path`, also after a power loss, finds the old bytes or the new ones.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = sibling(path, ".new");
-    let mut file = File::create(&new)?;
+    let mut file = create(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
     sync_folder_of(path)
+}
+
+/// Makes an empty file that nobody else may read: the folder may be somebody's bind
+/// mount, open to all.
+pub fn create(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// Makes a rename or a new name in the folder of `path` last (fsync(2), "Calling

@@ -17,6 +17,7 @@ use crate::lock::{Denied, Holder, Lock};
 use crate::server::{self, Setup};
 use crate::signals::{self, Signals};
 use crate::state::{self, Reason, State, Status};
+use crate::store::reserve::Reserve;
 use crate::{logging, ports, supervisor};
 
 /// Runs the gateway until a signal ends it.
@@ -36,6 +37,8 @@ fn serve(settings: Start) -> Result<ExitCode, Failure> {
 
     let folder = settings.state_dir;
     let mut lock = take_folder(&folder)?;
+    // A start needs room for the state and for a repair; held again once it is through.
+    Reserve::of(&folder).release();
     let last = state::take_over(&folder)
         .map_err(|error| Failure::failed(format!("state file in {}: {error}", folder.display())))?;
     report_last(last.as_ref());

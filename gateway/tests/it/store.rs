@@ -274,10 +274,10 @@ fn values_live_on_over_generations_and_the_list_names_them() {
 struct Small(std::path::PathBuf);
 
 impl Small {
-    fn mount(path: &std::path::Path) -> Option<Self> {
+    fn mount(path: &std::path::Path, options: &str) -> Option<Self> {
         fs::create_dir_all(path).unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=3m", "openclaw-test"])
+            .args(["-t", "tmpfs", "-o", options, "openclaw-test"])
             .arg(path)
             .status();
         match mounted {
@@ -302,7 +302,7 @@ fn full_disk_refuses_writes_with_507_and_works_again_when_there_is_room() {
         return;
     }
     let folder = Folder::new("full");
-    let Some(_small) = Small::mount(&folder.state()) else { return };
+    let Some(_small) = Small::mount(&folder.state(), "size=3m") else { return };
     let filler = folder.state().join("filler");
     fs::write(&filler, vec![0; 1_500_000]).unwrap();
     let mut gateway = Gateway::start(&folder);
@@ -345,7 +345,7 @@ fn full_disk_does_not_keep_the_gateway_from_starting_or_stopping() {
         return;
     }
     let folder = Folder::new("full-start");
-    let Some(_small) = Small::mount(&folder.state()) else { return };
+    let Some(_small) = Small::mount(&folder.state(), "size=3m") else { return };
     let mut gateway = Gateway::start(&folder);
     assert_eq!(gateway.ask("PUT", "/memory/a", b"kept").status, 201);
     gateway.kill();
@@ -358,11 +358,73 @@ fn full_disk_does_not_keep_the_gateway_from_starting_or_stopping() {
     fill();
     let mut gateway = Gateway::start(&folder);
     assert_eq!(gateway.ask("GET", "/memory/a", b"").text(), "kept");
-    assert!(gateway.log().contains("the state cannot be saved"), "{}", gateway.log());
+    assert!(gateway.log().contains("generation 2"), "{}", gateway.log());
     fs::remove_file(&filler).unwrap();
     fill();
     assert_eq!(gateway.end(Signal::SIGTERM), 0, "{}", gateway.log());
     assert!(gateway.log().contains("stopped"), "{}", gateway.log());
+}
+
+#[test]
+fn restart_on_a_full_disk_serves_every_acknowledged_value_and_refuses_writes() {
+    if !is_root("restart_on_a_full_disk_serves_every_acknowledged_value_and_refuses_writes") {
+        return;
+    }
+    for (size, length) in [(300, 100), (300, 3_000), (304, 20_000), (1_000, 700), (3_000, 100_000)]
+    {
+        let folder = Folder::new("full-restart");
+        let options = format!("size={size}k");
+        let Some(_small) = Small::mount(&folder.state(), &options) else { return };
+        let mut gateway = Gateway::start(&folder);
+        let mut client = gateway.connect();
+        let mut kept = 0;
+        let what = |gateway: &Gateway| format!("{options}, {length} bytes: {}", gateway.log());
+        loop {
+            let value = vec![b'v'; length + kept % 7];
+            match client.ask("PUT", &format!("/memory/{kept}"), &value).status {
+                201 => kept += 1,
+                507 => break,
+                other => panic!("{other}: {}", what(&gateway)),
+            }
+        }
+        println!("{options}: {kept} values of {length} bytes fitted");
+        // Ends in order and by force, both with the disk full from here on.
+        for end in [Signal::SIGUSR1, Signal::SIGKILL, Signal::SIGTERM, Signal::SIGUSR1] {
+            match end {
+                Signal::SIGKILL => gateway.kill(),
+                other => {
+                    gateway.end(other);
+                }
+            }
+            gateway = Gateway::start(&folder);
+            let mut client = gateway.connect();
+            for key in 0..kept {
+                let answer = client.ask("GET", &format!("/memory/{key}"), b"");
+                assert_eq!(answer.status, 200, "key {key}: {}", what(&gateway));
+                assert_eq!(answer.body.len(), length + key % 7, "key {key}");
+            }
+            let large = vec![b'w'; 1024 * 1024];
+            if size < 3_000 {
+                assert_eq!(
+                    client.ask("PUT", "/memory/large", &large).status,
+                    507,
+                    "{}",
+                    what(&gateway)
+                );
+            }
+            assert_eq!(client.ask("GET", "/memory/0", b"").status, 200, "{}", what(&gateway));
+        }
+        assert_eq!(folder.named("memory.redb.damaged"), [""; 0]);
+        // Room comes from what is deleted.
+        let mut client = gateway.connect();
+        let mut deleted = 0;
+        while client.ask("PUT", "/memory/again", &vec![b'a'; length]).status == 507 {
+            client.ask("DELETE", &format!("/memory/{deleted}"), b"");
+            deleted += 1;
+            assert!(deleted <= kept, "{}", what(&gateway));
+        }
+        println!("{options}: {deleted} values deleted make room for one");
+    }
 }
 
 #[test]
