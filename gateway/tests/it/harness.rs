@@ -398,6 +398,33 @@ pub fn request(method: &str, path: &str, length: usize) -> String {
     )
 }
 
+/// A small file system of its own, unmounted at the end.
+pub struct Small(PathBuf);
+
+impl Small {
+    /// Mounts a tmpfs with these options; none where that is not allowed.
+    pub fn mount(path: &Path, options: &str) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "openclaw-test"])
+            .arg(path)
+            .status();
+        match mounted {
+            Ok(status) if status.success() => Some(Self(path.to_owned())),
+            other => {
+                println!("skipped: a tmpfs cannot be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
 /// Whether the test runs as root; says so where it does not.
 pub fn is_root(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();

@@ -1,14 +1,13 @@
 //! What is acknowledged is kept; what is damaged is set aside.
 
 use std::fs;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Folder, Gateway, Random, is_root, start, wait_for};
+use crate::harness::{Client, Folder, Gateway, Random, Small, is_root, start, wait_for};
 
 const KILLS: usize = 500;
 const WRITERS: usize = 4;
@@ -268,32 +267,6 @@ fn values_live_on_over_generations_and_the_list_names_them() {
     assert_eq!(list.to_string(), r#"{"keys":[{"bytes":3,"key":"a b"}],"more":true}"#);
     let list = gateway.ask("GET", "/memory?after=a%20b", b"").json();
     assert_eq!(list["keys"][0]["key"], "empty");
-}
-
-/// A small file system of its own, unmounted at the end.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    fn mount(path: &std::path::Path, options: &str) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "openclaw-test"])
-            .arg(path)
-            .status();
-        match mounted {
-            Ok(status) if status.success() => Some(Self(path.to_owned())),
-            other => {
-                println!("skipped: a tmpfs cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]
