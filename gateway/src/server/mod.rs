@@ -353,12 +353,12 @@ impl Server {
         state.status = Status::Stopped;
         state.drain_ms = u64::try_from(now.duration_since(drain.begun).as_millis()).ok();
         let _ = self.jobs.send(Job::Close(Box::new(state)));
-        log::info!(
-            "cache flushed and cleared: {} keys, {} bytes",
-            self.cache.len(),
-            self.cache.bytes()
-        );
+        let cached = self.cache.len();
         self.cache.clear();
+        log::info!(
+            "memory flushed: {} keys on the disk; cache of {cached} cleared",
+            self.totals.keys
+        );
         Drain::disk_step(now)
     }
 
@@ -445,7 +445,8 @@ impl Server {
         if matches!(self.life, Life::Starting) {
             self.life = Life::Serving;
             log::info!(
-                "ready on port {}: generation {}, {} keys in memory, started in {} ms",
+                "ready on port {}: generation {}, by the state folder's count; {} keys in memory, \
+                 started in {} ms",
                 self.state.port,
                 self.state.generation,
                 totals.keys,
@@ -512,8 +513,15 @@ impl Server {
                 self.counters.saves += 1;
                 self.counters.save_time = took;
                 self.save_fails = false;
-                if matches!(self.life, Life::Draining(_)) {
-                    log::info!("state saved in {:.1} ms", took.as_secs_f64() * 1e3);
+                let what = match &self.life {
+                    Life::Starting | Life::Serving => None,
+                    Life::Draining(Drain { step: Step::Disk(_) | Step::Done, .. }) => {
+                        Some("final state saved")
+                    }
+                    Life::Draining(_) => Some("state saved before the restart"),
+                };
+                if let Some(what) = what {
+                    log::info!("{what} in {:.1} ms", took.as_secs_f64() * 1e3);
                 }
             }
             Err(error) => {

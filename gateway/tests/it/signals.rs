@@ -69,8 +69,12 @@ fn sigterm_finishes_requests_under_way_with_the_port_free_at_once() {
     assert_eq!((answer.status, answer.field("connection")), (201, Some("close")));
     assert_eq!(gateway.wait().code(), Some(0));
     let log = gateway.log();
-    for line in ["drain finished", "cache flushed and cleared: 1 keys", "state saved in", "stopped"]
-    {
+    for line in [
+        "drain finished",
+        "memory flushed: 1 keys on the disk; cache of 1 cleared",
+        "final state saved in",
+        "stopped",
+    ] {
         assert!(log.contains(line), "{line} is not in:\n{log}");
     }
     let gateway = Gateway::start(&folder);
@@ -117,10 +121,16 @@ fn sigusr1_leaves_with_75_and_the_next_generation_goes_on_where_it_was() {
     wait_for("an uptime of a second", || gateway.ask("GET", "/status", b"").json()["uptime"] == 1);
     assert_eq!(gateway.end(Signal::SIGUSR1), 75);
     let log = gateway.log();
-    let places: Vec<usize> = ["restart initiated", "state saved", "cache flushed", "exit code 75"]
-        .iter()
-        .map(|text| log.find(text).unwrap_or_else(|| panic!("{text} is not in:\n{log}")))
-        .collect();
+    let places: Vec<usize> = [
+        "restart initiated",
+        "state saved before the restart in",
+        "memory flushed: 1 keys on the disk",
+        "final state saved in",
+        "exit code 75",
+    ]
+    .iter()
+    .map(|text| log.find(text).unwrap_or_else(|| panic!("{text} is not in:\n{log}")))
+    .collect();
     assert!(places.is_sorted(), "{log}");
     let state = fs::read_to_string(folder.state().join("state.json")).unwrap();
     assert!(state.contains(r#""reason": "restart requested""#), "{state}");

@@ -255,7 +255,11 @@ fn values_live_on_over_generations_and_the_list_names_them() {
     assert_eq!(gateway.ask("PUT", "/memory/empty", b"").status, 201);
     assert_eq!(gateway.end(Signal::SIGTERM), 0);
     let gateway = Gateway::start(&folder);
-    assert!(gateway.log().contains("generation 2, 2 keys"), "{}", gateway.log());
+    assert!(
+        gateway.log().contains("generation 2, by the state folder's count; 2 keys"),
+        "{}",
+        gateway.log()
+    );
     assert_eq!(gateway.ask("GET", "/memory/a%20b", b"").text(), "two");
     assert_eq!(gateway.ask("GET", "/memory/gone", b"").status, 404);
     let list = gateway.ask("GET", "/memory", b"").json();
