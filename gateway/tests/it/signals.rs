@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 
-use crate::harness::{Client, Folder, Gateway, free_port, request, start, verb, wait_for};
+use crate::harness::{
+    Client, Folder, Gateway, OPENCLAW, free_port, is_root, request, start, verb, wait_for,
+};
 
 fn refuses(port: u16) -> bool {
     Client::try_connect(port).is_err()
@@ -256,11 +258,7 @@ fn start_logging_to(log: impl AsFd, folder: &Folder) -> Gateway {
     command.args(["--port", &port.to_string()]);
     command.stderr(log.as_fd().try_clone_to_owned().unwrap());
     let gateway = Gateway::spawn_on(command, folder, port);
-    wait_for("the gateway to be ready", || {
-        Client::try_connect(port).is_ok_and(|mut client| {
-            client.try_ask("GET", "/ready", b"").is_some_and(|answer| answer.status == 200)
-        })
-    });
+    wait_for("the gateway to be ready", || is_ready(port));
     gateway
 }
 
@@ -291,6 +289,39 @@ fn log_that_nobody_reads_does_not_keep_the_gateway_from_answering_restarting_or_
         }
     }
     drop((pipe_reader, socket_reader));
+}
+
+#[test]
+fn log_of_another_user_that_nobody_reads_does_not_hold_up_a_stop() {
+    if !is_root("log_of_another_user_that_nobody_reads_does_not_hold_up_a_stop") {
+        return;
+    }
+    let folder = Folder::new("unread-nobody");
+    let program = folder.path().join("openclaw");
+    fs::copy(OPENCLAW, &program).unwrap();
+    fs::create_dir(folder.state()).unwrap();
+    std::os::unix::fs::chown(folder.state(), Some(65532), Some(65532)).unwrap();
+    // Root's pipe, as in a container with a user of its own: it cannot be opened anew.
+    let (_reader, mut pipe) = std::io::pipe().unwrap();
+    let room = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap();
+    pipe.write_all(&vec![b'.'; room as usize]).unwrap();
+    let port = free_port();
+    let mut command = std::process::Command::new(&program);
+    command.env_clear().uid(65532).gid(65532).current_dir("/").stderr(pipe);
+    command.args(["gateway", "start", "--port", &port.to_string(), "--state-dir"]);
+    command.arg(folder.state());
+    let mut gateway = Gateway::spawn_on(command, &folder, port);
+    wait_for("the gateway to be ready", || is_ready(port));
+    for _ in 0..20 {
+        gateway.signal(Signal::SIGHUP);
+        assert_eq!(gateway.ask("GET", "/ready", b"").status, 200);
+    }
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+}
+
+fn is_ready(port: u16) -> bool {
+    let Ok(mut client) = Client::try_connect(port) else { return false };
+    client.try_ask("GET", "/ready", b"").is_some_and(|answer| answer.status == 200)
 }
 
 #[test]

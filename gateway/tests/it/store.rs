@@ -1,6 +1,7 @@
 //! What is acknowledged is kept; what is damaged is set aside.
 
 use std::fs;
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -328,7 +329,6 @@ fn full_disk_does_not_keep_the_gateway_from_starting_or_stopping() {
     gateway.kill();
     let filler = folder.state().join("filler");
     let fill = || {
-        use std::io::Write;
         let mut file = fs::File::create(&filler).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
     };
@@ -401,6 +401,52 @@ fn restart_on_a_full_disk_serves_every_acknowledged_value_and_refuses_writes() {
             assert!(deleted <= kept, "{}", what(&gateway));
         }
         println!("{options}: {deleted} values deleted make room for one");
+    }
+}
+
+#[test]
+fn full_disk_without_a_reserve_serves_or_says_that_space_is_wanted() {
+    if !is_root("full_disk_without_a_reserve_serves_or_says_that_space_is_wanted") {
+        return;
+    }
+    for (size, length, end) in [
+        (300, 100, Signal::SIGUSR1),
+        (300, 100, Signal::SIGKILL),
+        (300, 3_000, Signal::SIGUSR1),
+        (1_000, 700, Signal::SIGUSR1),
+        (1_000, 700, Signal::SIGKILL),
+        (1_000, 20_000, Signal::SIGUSR1),
+    ] {
+        let what = format!("size={size}k, {length} bytes, {end}");
+        let folder = Folder::new("no-reserve");
+        let Some(_small) = Small::mount(&folder.state(), &format!("size={size}k")) else { return };
+        let mut gateway = Gateway::start(&folder);
+        let mut client = gateway.connect();
+        let mut kept = 0;
+        while client.ask("PUT", &format!("/memory/{kept}"), &vec![b'v'; length]).status == 201 {
+            kept += 1;
+        }
+        // Somebody else takes all that is left, and the reserve with it.
+        fs::remove_file(folder.state().join("memory.reserve")).unwrap();
+        let filler = folder.state().join("filler");
+        let mut file = fs::File::create(&filler).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        gateway.signal(end);
+        gateway.wait();
+        let mut gateway = Gateway::spawn(start(&folder), &folder);
+        wait_for("a start or its failure", || {
+            let log = gateway.log();
+            log.contains("ready on port") || log.contains("free some space on that disk")
+        });
+        println!("{what}: {}", gateway.log());
+        gateway.kill();
+        fs::remove_file(filler).unwrap();
+        let gateway = Gateway::start(&folder);
+        let mut client = gateway.connect();
+        for key in 0..kept {
+            assert_eq!(client.ask("GET", &format!("/memory/{key}"), b"").status, 200, "{what}");
+        }
+        assert_eq!(folder.named("memory.redb.damaged"), [""; 0], "{what}");
     }
 }
 
