@@ -157,7 +157,7 @@ impl Agents {
                     self.restarts += 1;
                     agent.start(now);
                 }
-                Phase::Leaderless(group) if killpg(group, None) == Err(Errno::ESRCH) => {
+                Phase::Leaderless(group) if !group_lives(group) => {
                     agent.phase = Phase::Gone;
                 }
                 Phase::Waiting(_) | Phase::Leaderless(_) | Phase::Running(..) | Phase::Gone => {}
@@ -278,6 +278,35 @@ fn signal_group(group: Pid, signal: Signal) {
     }
 }
 
+/// Whether anybody of a group lives. Zombies do not: they are gone, and wait for a
+/// reaper that is not always us and takes its time.
+fn group_lives(group: Pid) -> bool {
+    if killpg(group, None) == Err(Errno::ESRCH) {
+        return false;
+    }
+    // Without /proc, what the kernel says of signals must do.
+    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    let mut zombies = 0;
+    for process in processes.flatten() {
+        // One that goes while it is read is no longer there.
+        let Ok(line) = std::fs::read_to_string(process.path().join("stat")) else { continue };
+        match state_and_group(&line) {
+            Some(('Z' | 'X', own)) if own == group.as_raw() => zombies += 1,
+            Some((_, own)) if own == group.as_raw() => return true,
+            Some(_) | None => {}
+        }
+    }
+    // Somebody whom this /proc does not show (another namespace's, hidepid) may live.
+    zombies == 0
+}
+
+/// Fields 3 and 5 of proc_pid_stat(5), behind a name that may hold anything.
+fn state_and_group(line: &str) -> Option<(char, i32)> {
+    let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(1)?.parse().ok()?))
+}
+
 fn has_exited(pid: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     matches!(waitid(Id::Pid(pid), flags), Ok(status) if status != WaitStatus::StillAlive)
@@ -308,6 +337,12 @@ mod tests {
             ["sh", "-c", r#"a "b" \c"#, r#"d 'e' "f""#, "g h"]
         );
         assert_eq!(words("a '' b\"c\"d"), ["a", "", "bcd"]);
+    }
+
+    #[test]
+    fn state_and_group_are_found_behind_any_name() {
+        assert_eq!(state_and_group("7 (a) b) (c) Z 1 42 42 0 -1"), Some(('Z', 42)));
+        assert_eq!(state_and_group("7 (sh) S 1"), None);
     }
 
     #[test]

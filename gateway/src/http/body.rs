@@ -1,22 +1,69 @@
 //! The body of a request: by length, or in chunks (RFC 9112 sections 6 and 7).
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::Refusal;
 use super::head::Framing;
 
 /// The most bytes that a body may have; more is a 413.
 pub const MAX_BYTES: usize = 1024 * 1024;
+/// The most bytes of bodies that are held at one time, of all connections together;
+/// more is a 503.
+pub const MAX_HELD: usize = 64 * 1024 * 1024;
 /// The most bytes that chunk extensions and trailer fields may have together.
 const MAX_EXTRA: usize = 16 * 1024;
 /// Sixteen hexadecimal digits hold every u64.
 const MAX_DIGITS: u8 = 16;
 
 const TOO_LARGE: Refusal = Refusal::new(413, "the body is larger than 1 MiB");
+const NO_ROOM: Refusal = Refusal::new(503, "too many bodies are under way");
 const BAD_CHUNK: Refusal = Refusal::new(400, "the chunked body is not well formed");
+
+/// What the bodies of all connections may hold, and do.
+#[derive(Clone, Debug, Default)]
+pub struct Room(Rc<Cell<usize>>);
+
+impl Room {
+    /// Room for nothing yet.
+    pub fn hold(&self) -> Hold {
+        Hold { room: self.clone(), bytes: 0 }
+    }
+}
+
+/// A part of the room, given back when this is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    room: Room,
+    bytes: usize,
+}
+
+impl Hold {
+    fn grow(&mut self, more: usize) -> Result<(), Refusal> {
+        let held = self.room.0.get() + more;
+        if held > MAX_HELD {
+            return Err(NO_ROOM);
+        }
+        self.room.0.set(held);
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.room.0.set(self.room.0.get() - self.bytes);
+    }
+}
 
 /// A body while it arrives.
 #[derive(Debug)]
 pub struct Body {
+    /// What has come, where it is wanted; elsewhere it is only counted.
     bytes: Vec<u8>,
+    hold: Option<Hold>,
+    /// How long it is, as far as it has said so.
+    length: usize,
     place: Place,
     /// Bytes of extensions and trailers so far.
     extra: usize,
@@ -53,18 +100,28 @@ enum Place {
 
 impl Body {
     /// A body that is about to arrive; refused at once when its length is known and
-    /// too large.
-    pub fn new(framing: Framing) -> Result<Self, Refusal> {
-        let place = match framing {
-            Framing::None => Place::Done,
-            Framing::Length(length) => match usize::try_from(length) {
-                Ok(0) => Place::Done,
-                Ok(length) if length <= MAX_BYTES => Place::Fixed(length),
-                Ok(_) | Err(_) => return Err(TOO_LARGE),
-            },
-            Framing::Chunked => Place::Size { size: 0, digits: 0 },
-        };
-        Ok(Self { bytes: Vec::new(), place, extra: 0 })
+    /// too large. Its bytes are kept where there is a `hold` for them.
+    pub fn new(framing: Framing, hold: Option<Hold>) -> Result<Self, Refusal> {
+        let mut body = Self { bytes: Vec::new(), hold, length: 0, place: Place::Done, extra: 0 };
+        match framing {
+            Framing::None | Framing::Length(0) => {}
+            Framing::Length(length) => body.place = Place::Fixed(body.announce(length)?),
+            Framing::Chunked => body.place = Place::Size { size: 0, digits: 0 },
+        }
+        Ok(body)
+    }
+
+    /// So many more bytes will come.
+    fn announce(&mut self, more: u64) -> Result<usize, Refusal> {
+        let more = usize::try_from(more)
+            .ok()
+            .filter(|more| *more <= MAX_BYTES - self.length)
+            .ok_or(TOO_LARGE)?;
+        if let Some(hold) = &mut self.hold {
+            hold.grow(more)?;
+        }
+        self.length += more;
+        Ok(more)
     }
 
     /// Whether all of it is there.
@@ -72,9 +129,15 @@ impl Body {
         matches!(self.place, Place::Done)
     }
 
-    /// The bytes of a body that is done.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    /// The bytes of a body that is done, and the room that they hold.
+    pub fn into_parts(self) -> (Vec<u8>, Option<Hold>) {
+        (self.bytes, self.hold)
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.hold.is_some() {
+            self.bytes.extend_from_slice(bytes);
+        }
     }
 
     /// Takes bytes from the connection and says how many were this body's.
@@ -85,14 +148,14 @@ impl Body {
             match self.place {
                 Place::Fixed(missing) => {
                     let count = missing.min(rest.len());
-                    self.bytes.extend_from_slice(&rest[..count]);
+                    self.keep(&rest[..count]);
                     taken += count;
                     self.place =
                         if count == missing { Place::Done } else { Place::Fixed(missing - count) };
                 }
                 Place::Data(missing) => {
                     let count = missing.min(rest.len());
-                    self.bytes.extend_from_slice(&rest[..count]);
+                    self.keep(&rest[..count]);
                     taken += count;
                     self.place =
                         if count == missing { Place::DataCr } else { Place::Data(missing - count) };
@@ -130,10 +193,10 @@ impl Body {
                 Ok(Place::Extension { size })
             }
             (Place::SizeLf { size: 0 }, b'\n') => Ok(Place::TrailerStart),
-            (Place::SizeLf { size }, b'\n') => match usize::try_from(*size) {
-                Ok(size) if size <= MAX_BYTES - self.bytes.len() => Ok(Place::Data(size)),
-                Ok(_) | Err(_) => Err(TOO_LARGE),
-            },
+            (Place::SizeLf { size }, b'\n') => {
+                let size = *size;
+                Ok(Place::Data(self.announce(size)?))
+            }
             (Place::DataCr, b'\r') => Ok(Place::DataLf),
             (Place::DataLf, b'\n') => Ok(Place::Size { size: 0, digits: 0 }),
             (Place::TrailerStart, b'\r') => Ok(Place::EndLf),
@@ -178,7 +241,7 @@ mod tests {
         input: &[u8],
         piece: usize,
     ) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
-        let mut body = Body::new(framing)?;
+        let mut body = Body::new(framing, Some(Room::default().hold()))?;
         let mut taken = 0;
         for chunk in input.chunks(piece) {
             let count = body.take(chunk)?;
@@ -187,7 +250,7 @@ mod tests {
                 break;
             }
         }
-        Ok(body.is_done().then(|| (body.into_bytes(), input.len() - taken)))
+        Ok(body.is_done().then(|| (body.into_parts().0, input.len() - taken)))
     }
 
     fn chunked(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
@@ -250,11 +313,37 @@ mod tests {
         assert_eq!(read(Framing::Length(u64::MAX), b"", 1), Err(TOO_LARGE));
         assert_eq!(chunked(b"100001\r\n"), Err(TOO_LARGE));
         assert_eq!(chunked(b"ffffffffffffffff\r\n"), Err(TOO_LARGE));
-        let mut body = Body::new(Framing::Chunked).unwrap();
+        let mut body = Body::new(Framing::Chunked, None).unwrap();
         let mut input = b"100000\r\n".to_vec();
         input.extend(vec![b'x'; MAX_BYTES]);
         input.extend(b"\r\n1\r\n");
         assert_eq!(body.take(&input), Err(TOO_LARGE));
+    }
+
+    #[test]
+    fn bodies_hold_room_from_the_announcement_to_their_end() {
+        let room = Room::default();
+        let largest = Framing::Length(MAX_BYTES as u64);
+        let mut bodies: Vec<Body> = (0..MAX_HELD / MAX_BYTES)
+            .map(|_| Body::new(largest, Some(room.hold())).unwrap())
+            .collect();
+        assert_eq!(Body::new(Framing::Length(1), Some(room.hold())).unwrap_err(), NO_ROOM);
+        let mut chunked = Body::new(Framing::Chunked, Some(room.hold())).unwrap();
+        assert_eq!(chunked.take(b"1\r\n"), Err(NO_ROOM));
+        assert!(Body::new(largest, None).is_ok(), "what is not kept needs no room");
+        let (bytes, hold) = bodies.pop().unwrap().into_parts();
+        drop(bytes);
+        assert_eq!(Body::new(Framing::Length(1), Some(room.hold())).unwrap_err(), NO_ROOM);
+        drop(hold);
+        assert!(Body::new(largest, Some(room.hold())).is_ok());
+    }
+
+    #[test]
+    fn bytes_that_nobody_wants_are_counted_and_not_kept() {
+        let mut body = Body::new(Framing::Chunked, None).unwrap();
+        body.take(b"3\r\nabc\r\n0\r\n\r\n").unwrap();
+        assert!(body.is_done());
+        assert_eq!(body.into_parts().0, b"");
     }
 
     #[test]

@@ -93,6 +93,13 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     Ok(Some((head, taken)))
 }
 
+/// Whether `bytes`, which are no head that can be read, begin one with the method HEAD:
+/// its answer has no body, whatever else is wrong (RFC 9110 section 9.3.2).
+pub fn is_head_method(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(0);
+    bytes[start..].starts_with(b"HEAD ")
+}
+
 fn understand(request: &Request<'_, '_>) -> Result<Head, Refusal> {
     let method = match request.method.unwrap_or_default() {
         "GET" => Method::Get,
@@ -108,7 +115,7 @@ fn understand(request: &Request<'_, '_>) -> Result<Head, Refusal> {
     let mut hosts = 0;
     let mut length = None;
     let mut codings = Vec::new();
-    let mut keep_alive = !http_1_0;
+    let (mut close, mut keep) = (false, !http_1_0);
     let mut expects_continue = false;
     let mut bearer = None;
     for field in request.headers.iter() {
@@ -122,12 +129,18 @@ fn understand(request: &Request<'_, '_>) -> Result<Head, Refusal> {
                 return Err(Refusal::new(400, "more than one Content-Length"));
             }
         } else if is("transfer-encoding") {
-            codings.extend(elements(field.value));
+            let named = elements(field.value);
+            // Named and empty, it says nothing about where the body ends; another
+            // reader may ignore the Content-Length beside it, or refuse it.
+            if named.is_empty() {
+                return Err(Refusal::new(400, "Transfer-Encoding names no coding"));
+            }
+            codings.extend(named);
         } else if is("connection") {
             for option in elements(field.value) {
                 match option.as_str() {
-                    "close" => keep_alive = false,
-                    "keep-alive" if http_1_0 => keep_alive = true,
+                    "close" => close = true,
+                    "keep-alive" => keep = true,
                     _ => {}
                 }
             }
@@ -164,6 +177,8 @@ fn understand(request: &Request<'_, '_>) -> Result<Head, Refusal> {
             return Err(Refusal::new(501, "the only transfer coding known here is chunked"));
         }
     };
+    // RFC 9112 section 9.3: close wins, wherever it stands.
+    let keep_alive = keep && !close;
     Ok(Head { method, path, query, http_1_0, keep_alive, framing, expects_continue, bearer })
 }
 
@@ -261,6 +276,36 @@ mod tests {
         assert!(!head("GET / HTTP/1.0\r\n\r\n").keep_alive);
         assert!(head("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").keep_alive);
         assert!(!head("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").keep_alive);
+    }
+
+    #[test]
+    fn close_wins_over_keep_alive_wherever_it_stands() {
+        for (version, value) in [
+            ("1.0", "close, keep-alive"),
+            ("1.0", "keep-alive, close"),
+            ("1.1", "close, keep-alive"),
+            ("1.1", "keep-alive, Close"),
+            ("1.0", "close\r\nConnection: keep-alive"),
+        ] {
+            let text = format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: {value}\r\n\r\n");
+            assert!(!head(&text).keep_alive, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn transfer_encoding_that_names_no_coding_is_refused() {
+        for fields in [
+            "Transfer-Encoding:\r\nContent-Length: 3",
+            "Content-Length: 3\r\nTransfer-Encoding: ,",
+            "Transfer-Encoding: ",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding:",
+        ] {
+            assert_eq!(
+                refused(&format!("PUT /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")),
+                400,
+                "{fields}"
+            );
+        }
     }
 
     #[test]

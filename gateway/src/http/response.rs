@@ -88,7 +88,8 @@ impl Response {
 
 impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Self {
-        Self::error(refusal.status, refusal.message)
+        let response = Self::error(refusal.status, refusal.message);
+        if refusal.status == 503 { response.with("Retry-After", "1") } else { response }
     }
 }
 

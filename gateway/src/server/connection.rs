@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
-use crate::http::body::Body;
+use crate::http::body::{Body, Hold};
 use crate::http::head::Head;
 
 use super::routes::Route;
@@ -47,7 +47,12 @@ pub enum Phase {
         received: usize,
     },
     /// The disk has the request.
-    Waiting(Head),
+    Waiting {
+        /// Its head.
+        head: Head,
+        /// The room of its body, which the disk has.
+        _hold: Option<Hold>,
+    },
     /// The answer is being sent.
     Sending {
         /// Whether another request may follow.
@@ -111,7 +116,7 @@ impl Connection {
             Phase::Idle(since) => Some(*since + IDLE_TIME),
             Phase::Head(since) => Some(*since + HEAD_TIME),
             Phase::Body { since, received, .. } => Some(transfer(*since, *received)),
-            Phase::Waiting(_) => None,
+            Phase::Waiting { .. } => None,
             Phase::Sending { since, .. } => Some(transfer(*since, self.sent)),
             Phase::Lingering(since) => Some(*since + LINGER_TIME),
         }
@@ -121,7 +126,9 @@ impl Connection {
     pub fn is_busy(&self) -> bool {
         match self.phase {
             Phase::Idle(_) | Phase::Lingering(_) => false,
-            Phase::Head(_) | Phase::Body { .. } | Phase::Waiting(_) | Phase::Sending { .. } => true,
+            Phase::Head(_) | Phase::Body { .. } | Phase::Waiting { .. } | Phase::Sending { .. } => {
+                true
+            }
         }
     }
 

@@ -1,9 +1,13 @@
 //! The loop: one thread that waits for sockets, signals, agents and the disk.
 
+mod accept;
 mod connection;
 mod drain;
 mod metrics;
+mod pages;
+mod requests;
 mod routes;
+mod turn;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -13,22 +17,19 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token as Source, Waker};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use self::connection::{Connection, Flow, Phase, READ_BYTES};
+use self::connection::{Connection, READ_BYTES};
 use self::drain::{Drain, Step};
-use self::metrics::{Counters, Gauges};
-use self::routes::Route;
+use self::metrics::Counters;
 use crate::agents::Agents;
 use crate::failure::Failure;
 use crate::files::unix_seconds;
-use crate::http::body::Body;
-use crate::http::head::{self, Head, Method};
-use crate::http::response::{CONTINUE, Response};
+use crate::http::body::Room;
+use crate::http::response::Response;
 use crate::signals::Signals;
 use crate::state::{Reason, Stamp, State, Status};
 use crate::store::cache::Cache;
@@ -39,17 +40,6 @@ use crate::token::Token;
 
 /// How often the uptime is saved while nothing else happens: what a `kill -9` can take.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
-/// After an accept that failed for want of descriptors or memory. The listener stays
-/// readable then, and trying at once would be a busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections taken in one turn, so that the others get theirs.
-const ACCEPT_TURN: usize = 64;
-/// Steps of one connection in one turn.
-const CONNECTION_TURN: usize = 32;
-/// Descriptors kept for the disk, agents, pipes and whatever else is opened late.
-const SPARE_DESCRIPTORS: usize = 32;
-/// The version that bodies and metrics name.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const SIGNALS: Source = Source(0);
 const DISK: Source = Source(1);
@@ -137,6 +127,8 @@ struct Server {
     /// When to accept next, where something is to be accepted.
     accept_at: Option<Instant>,
     max_connections: usize,
+    /// What the bodies of requests may hold.
+    room: Room,
     jobs: Sender<Job>,
     answers: Receiver<Answer>,
     /// Kept open past the disk thread's end: a waker that is closed takes a wake-up that
@@ -193,7 +185,8 @@ impl Server {
             timetable: BTreeSet::new(),
             queue: VecDeque::new(),
             accept_at: None,
-            max_connections: max_connections(),
+            max_connections: accept::max_connections(),
+            room: Room::default(),
             jobs,
             answers,
             _waker: waker,
@@ -350,12 +343,12 @@ impl Server {
         state.status = Status::Stopped;
         state.drain_ms = u64::try_from(now.duration_since(drain.begun).as_millis()).ok();
         let _ = self.jobs.send(Job::Close(Box::new(state)));
-        log::info!(
-            "cache flushed and cleared: {} keys, {} bytes",
-            self.cache.len(),
-            self.cache.bytes()
-        );
+        let cached = self.cache.len();
         self.cache.clear();
+        log::info!(
+            "memory flushed: {} keys on the disk; cache of {cached} cleared",
+            self.totals.keys
+        );
         Drain::disk_step(now)
     }
 
@@ -405,7 +398,7 @@ impl Server {
                 Answer::Got(ticket, key, result) => {
                     let response = match result {
                         Ok(Some(value)) => {
-                            let response = value_response(&value);
+                            let response = requests::value_response(&value);
                             self.cache.put(key, value);
                             response
                         }
@@ -442,7 +435,8 @@ impl Server {
         if matches!(self.life, Life::Starting) {
             self.life = Life::Serving;
             log::info!(
-                "ready on port {}: generation {}, {} keys in memory, started in {} ms",
+                "ready on port {}: generation {}, by the state folder's count; {} keys in memory, \
+                 started in {} ms",
                 self.state.port,
                 self.state.generation,
                 totals.keys,
@@ -509,8 +503,18 @@ impl Server {
                 self.counters.saves += 1;
                 self.counters.save_time = took;
                 self.save_fails = false;
-                if matches!(self.life, Life::Draining(_)) {
-                    log::info!("state saved in {:.1} ms", took.as_secs_f64() * 1e3);
+                let what = match &self.life {
+                    Life::Draining(Drain { step: Step::Disk(_) | Step::Done, .. }) => {
+                        Some("final state saved")
+                    }
+                    Life::Draining(Drain { reason: Reason::Restart, .. }) => {
+                        Some("state saved before the restart")
+                    }
+                    // One of those that are made every now and then.
+                    Life::Starting | Life::Serving | Life::Draining(_) => None,
+                };
+                if let Some(what) = what {
+                    log::info!("{what} in {:.1} ms", took.as_secs_f64() * 1e3);
                 }
             }
             Err(error) => {
@@ -523,511 +527,7 @@ impl Server {
         }
     }
 
-    // Connections.
-
-    fn accept_when_due(&mut self, now: Instant) {
-        if self.accept_at.is_some_and(|when| when <= now) {
-            self.accept_at = None;
-            self.accept(now, ACCEPT_TURN);
-        }
-    }
-
-    fn accept(&mut self, now: Instant, most: usize) {
-        for index in 0..self.listeners.len() {
-            let mut taken = 0;
-            loop {
-                if taken == most {
-                    self.accept_at = Some(now);
-                    break;
-                }
-                match self.listeners[index].1.accept() {
-                    Ok((stream, _)) => self.admit(stream, now),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // accept(2): errors of the new connection come out here, too.
-                    Err(error)
-                        if matches!(
-                            error.kind(),
-                            io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                        ) => {}
-                    Err(error) => {
-                        log::warn!("no connection can be accepted: {error}");
-                        self.accept_at = Some(now + ACCEPT_PAUSE);
-                        break;
-                    }
-                }
-                taken += 1;
-            }
-        }
-    }
-
-    fn admit(&mut self, stream: TcpStream, now: Instant) {
-        if self.connections.len() >= self.max_connections {
-            if self.counters.refused == 0 {
-                log::warn!(
-                    "{} connections are open, as many as descriptors allow: more get 503 \
-                     (raise the limit with ulimit -n)",
-                    self.connections.len()
-                );
-            }
-            self.counters.refused += 1;
-            self.turn_away(stream, now);
-            return;
-        }
-        let mut connection = Connection::new(stream, now);
-        let id = self.next_id;
-        self.next_id += 1;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) =
-            self.poll.registry().register(&mut connection.stream, Source(id), interest)
-        {
-            log::warn!("a connection cannot be watched: {error}");
-            return;
-        }
-        self.counters.accepted += 1;
-        self.enter(id, &mut connection);
-        self.connections.insert(id, connection);
-    }
-
-    /// 503 and closed, with one try for each: it costs no descriptor past this call.
-    fn turn_away(&mut self, stream: TcpStream, now: Instant) {
-        let mut connection = Connection::new(stream, now);
-        // What is unread at the close turns it into a reset that overtakes the answer.
-        connection.fill(&mut self.scratch);
-        let response = Response::error(503, "too many connections").with("Retry-After", "1");
-        *self.counters.answers.entry(response.status).or_default() += 1;
-        connection.queue(&response.write(false, false, false, unix_seconds()));
-        connection.flush();
-        connection.end_output();
-    }
-
-    fn enqueue(&mut self, id: usize) {
-        if let Some(connection) = self.connections.get_mut(&id)
-            && !connection.queued
-        {
-            connection.queued = true;
-            self.queue.push_back(id);
-        }
-    }
-
-    /// Lets every connection that is queued now go on.
-    fn turn(&mut self, now: Instant) {
-        for _ in 0..self.queue.len() {
-            let Some(id) = self.queue.pop_front() else { return };
-            let Some(mut connection) = self.connections.remove(&id) else { continue };
-            connection.queued = false;
-            match self.advance(id, &mut connection, now) {
-                Next::Close => self.leave(id, &connection),
-                next => {
-                    self.enter(id, &mut connection);
-                    self.connections.insert(id, connection);
-                    if next == Next::Again {
-                        self.enqueue(id);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Puts the connection's deadline in the timetable.
-    fn enter(&mut self, id: usize, connection: &mut Connection) {
-        let deadline = connection.deadline();
-        if deadline != connection.entered {
-            self.leave(id, connection);
-            self.timetable.extend(deadline.map(|when| (when, id)));
-            connection.entered = deadline;
-        }
-    }
-
-    fn leave(&mut self, id: usize, connection: &Connection) {
-        if let Some(when) = connection.entered {
-            self.timetable.remove(&(when, id));
-        }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while let Some(&(when, id)) = self.timetable.first()
-            && when <= now
-        {
-            self.timetable.pop_first();
-            let Some(mut connection) = self.connections.remove(&id) else { continue };
-            connection.entered = None;
-            match connection.phase {
-                Phase::Head(_) | Phase::Body { .. } => {
-                    self.counters.timed_out += 1;
-                    self.refuse(
-                        &mut connection,
-                        Response::error(408, "the request did not arrive in time"),
-                        now,
-                    );
-                    self.enter(id, &mut connection);
-                    self.connections.insert(id, connection);
-                    self.enqueue(id);
-                }
-                Phase::Idle(_)
-                | Phase::Waiting(_)
-                | Phase::Sending { .. }
-                | Phase::Lingering(_) => {}
-            }
-        }
-    }
-
-    /// Lets a connection go on until it must wait for its client or the disk.
-    fn advance(&mut self, id: usize, connection: &mut Connection, now: Instant) -> Next {
-        for _ in 0..CONNECTION_TURN {
-            match &mut connection.phase {
-                Phase::Idle(_) | Phase::Head(_) => {
-                    if !connection.input.is_empty() {
-                        match head::parse(&connection.input) {
-                            Ok(Some((head, taken))) => {
-                                connection.consume(taken);
-                                self.begin(connection, head, now);
-                                continue;
-                            }
-                            Ok(None) => {
-                                if let Phase::Idle(_) = connection.phase {
-                                    connection.phase = Phase::Head(now);
-                                }
-                            }
-                            Err(refusal) => {
-                                self.refuse(connection, refusal.into(), now);
-                                continue;
-                            }
-                        }
-                    }
-                    match connection.fill(&mut self.scratch) {
-                        Flow::Moved(_) => {}
-                        Flow::Blocked if self.is_draining() && !connection.is_busy() => {
-                            return Next::Close;
-                        }
-                        Flow::Blocked => return Next::Keep,
-                        Flow::Ended => return Next::Close,
-                    }
-                }
-                Phase::Body { body, received, .. } => {
-                    match body.take(&connection.input) {
-                        Ok(taken) => {
-                            *received += taken;
-                            let done = body.is_done();
-                            connection.consume(taken);
-                            if done {
-                                self.dispatch(id, connection, now);
-                                continue;
-                            }
-                        }
-                        Err(refusal) => {
-                            self.refuse(connection, refusal.into(), now);
-                            continue;
-                        }
-                    }
-                    // A 100 that may be queued still.
-                    if connection.flush() == Flow::Ended {
-                        return Next::Close;
-                    }
-                    match connection.fill(&mut self.scratch) {
-                        Flow::Moved(_) => {}
-                        Flow::Blocked => return Next::Keep,
-                        Flow::Ended => return Next::Close,
-                    }
-                }
-                Phase::Waiting(_) => return Next::Keep,
-                Phase::Sending { keep_alive, .. } => {
-                    let keep_alive = *keep_alive;
-                    match connection.flush() {
-                        Flow::Moved(_) if keep_alive => connection.phase = Phase::Idle(now),
-                        Flow::Moved(_) => {
-                            connection.end_output();
-                            connection.phase = Phase::Lingering(now);
-                        }
-                        Flow::Blocked => return Next::Keep,
-                        Flow::Ended => return Next::Close,
-                    }
-                }
-                Phase::Lingering(_) => {
-                    connection.consume(connection.input.len());
-                    match connection.fill(&mut self.scratch) {
-                        Flow::Moved(_) => {}
-                        Flow::Blocked => return Next::Keep,
-                        Flow::Ended => return Next::Close,
-                    }
-                }
-            }
-        }
-        Next::Again
-    }
-
-    // Requests.
-
     fn is_draining(&self) -> bool {
         matches!(self.life, Life::Draining(_))
     }
-
-    /// A head is complete: its body is next, unless it can be answered without.
-    fn begin(&mut self, connection: &mut Connection, head: Head, now: Instant) {
-        let route = match routes::find(&head, self.token.as_ref()) {
-            Ok(route) => route,
-            Err(response) => return self.answer(connection, &head, response, now),
-        };
-        match Body::new(head.framing) {
-            Ok(body) => {
-                // RFC 9110 section 10.1.1: not where the body has begun to come anyway.
-                if head.expects_continue && !body.is_done() && connection.input.is_empty() {
-                    connection.queue(CONTINUE);
-                }
-                connection.phase = Phase::Body { head, route, body, since: now, received: 0 };
-            }
-            Err(refusal) => self.answer(connection, &head, refusal.into(), now),
-        }
-    }
-
-    /// A request is complete.
-    fn dispatch(&mut self, id: usize, connection: &mut Connection, now: Instant) {
-        let phase = std::mem::replace(&mut connection.phase, Phase::Idle(now));
-        let Phase::Body { mut head, route, body, .. } = phase else {
-            unreachable!("only a connection with a complete body is dispatched")
-        };
-        // The body is in: it no longer stands between this request and the next.
-        head.framing = head::Framing::None;
-        let job = match route {
-            Route::Status => return self.answer(connection, &head, self.status(&head), now),
-            Route::Health => {
-                return self.answer(
-                    connection,
-                    &head,
-                    Response::json(200, &Health { ok: true, status: "live" }),
-                    now,
-                );
-            }
-            Route::Ready => return self.answer(connection, &head, self.ready(), now),
-            Route::Startup => return self.answer(connection, &head, self.startup(), now),
-            Route::Metrics => return self.answer(connection, &head, self.metrics(), now),
-            _ if matches!(self.life, Life::Starting) => {
-                let response =
-                    Response::error(503, "the memory is being opened").with("Retry-After", "1");
-                return self.answer(connection, &head, response, now);
-            }
-            Route::Get(key) => match self.cache.get(&key) {
-                Some(value) => return self.answer(connection, &head, value_response(&value), now),
-                None => Job::Get(id, key),
-            },
-            Route::Put(key) => Job::Write(id, Write::Put(key, body.into_bytes().into())),
-            Route::Delete(key) => Job::Write(id, Write::Delete(key)),
-            Route::List { after, limit } => Job::List { ticket: id, after, limit },
-        };
-        match self.jobs.send(job) {
-            Ok(()) => connection.phase = Phase::Waiting(head),
-            Err(_) => {
-                self.answer(connection, &head, Response::error(503, "the memory is closed"), now)
-            }
-        }
-    }
-
-    /// The disk has done its part of a request.
-    fn finish(&mut self, ticket: Ticket, response: Response) {
-        // A client that left in the meantime gets no answer.
-        let Some(mut connection) = self.connections.remove(&ticket) else { return };
-        let now = Instant::now();
-        match std::mem::replace(&mut connection.phase, Phase::Idle(now)) {
-            Phase::Waiting(head) => self.answer(&mut connection, &head, response, now),
-            other => connection.phase = other,
-        }
-        self.connections.insert(ticket, connection);
-        self.enqueue(ticket);
-    }
-
-    fn answer(
-        &mut self,
-        connection: &mut Connection,
-        head: &Head,
-        response: Response,
-        now: Instant,
-    ) {
-        // Answered before its body was read, a request ends its connection.
-        let keep_alive = head.keep_alive && !head.has_body() && !self.is_draining();
-        log::debug!("{}: {}", head.path, response.status);
-        self.send(
-            connection,
-            &response,
-            head.method == Method::Head,
-            keep_alive,
-            head.http_1_0,
-            now,
-        );
-    }
-
-    /// Answers what is no request that could be followed by another.
-    fn refuse(&mut self, connection: &mut Connection, response: Response, now: Instant) {
-        self.send(connection, &response, false, false, false, now);
-    }
-
-    fn send(
-        &mut self,
-        connection: &mut Connection,
-        response: &Response,
-        head_only: bool,
-        keep_alive: bool,
-        http_1_0: bool,
-        now: Instant,
-    ) {
-        *self.counters.answers.entry(response.status).or_default() += 1;
-        connection.queue(&response.write(head_only, keep_alive, http_1_0, unix_seconds()));
-        connection.phase = Phase::Sending { keep_alive, since: now };
-    }
-
-    // Bodies of answers.
-
-    fn uptime(&self) -> u64 {
-        (Duration::from_millis(self.state.uptime_ms) + self.started.elapsed()).as_secs()
-    }
-
-    fn status(&self, head: &Head) -> Response {
-        let status = match &self.life {
-            Life::Starting => "starting",
-            Life::Serving => "running",
-            Life::Draining(_) => "stopping",
-        };
-        let more = routes::has_token(head, self.token.as_ref()).then(|| MoreStatus {
-            version: VERSION,
-            pid: std::process::id(),
-            generation: self.state.generation,
-            port: self.state.port,
-            started_at: self.state.started_at,
-            connections: self.connections.len() + 1,
-            agents: self.agents.running(),
-            memory_keys: self.totals.keys,
-            memory_bytes: self.totals.bytes,
-            supervisor: self.supervisor,
-        });
-        Response::json(200, &StatusBody { status, uptime: self.uptime(), more })
-    }
-
-    fn ready(&self) -> Response {
-        let (code, failing): (u16, &[&str]) = match &self.life {
-            Life::Starting => (503, &["memory"]),
-            Life::Serving => (200, &[]),
-            Life::Draining(_) => (503, &["draining"]),
-        };
-        Response::json(
-            code,
-            &Ready { ready: code == 200, failing, uptime_ms: self.started.elapsed().as_millis() },
-        )
-    }
-
-    fn startup(&self) -> Response {
-        let (code, status, pending_reason) = match &self.life {
-            Life::Starting => (503, "starting", Some("memory")),
-            Life::Serving => (200, "started", None),
-            Life::Draining(drain) => (503, "draining", Some(drain.reason.words())),
-        };
-        Response::json(
-            code,
-            &Startup {
-                ok: code == 200,
-                status,
-                version: VERSION,
-                uptime_ms: self.started.elapsed().as_millis(),
-                pending_reason,
-            },
-        )
-    }
-
-    fn metrics(&self) -> Response {
-        let text = metrics::text(
-            &self.counters,
-            &Gauges {
-                uptime: self.uptime(),
-                generation: self.state.generation,
-                ready: matches!(self.life, Life::Serving),
-                draining: self.is_draining(),
-                last_drain: self.state.drain_ms.map(Duration::from_millis),
-                connections: self.connections.len() + 1,
-                connections_max: self.max_connections,
-                memory_keys: self.totals.keys,
-                memory_bytes: self.totals.bytes,
-                cache_bytes: self.cache.bytes(),
-                cache_hits: self.cache.hits,
-                cache_misses: self.cache.misses,
-                agents: self.agents.running(),
-                agent_restarts: self.agents.restarts,
-            },
-        );
-        Response::new(200, "text/plain; version=0.0.4", text)
-    }
-}
-
-/// What becomes of a connection after its turn.
-#[derive(PartialEq, Eq)]
-enum Next {
-    /// It waits.
-    Keep,
-    /// It could go on, and the others are next.
-    Again,
-    /// It is over.
-    Close,
-}
-
-fn value_response(value: &[u8]) -> Response {
-    Response::new(200, "application/octet-stream", value)
-}
-
-/// Raises the descriptor limit as far as it goes and says how many connections that
-/// allows.
-fn max_connections() -> usize {
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, hard)| {
-        match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-            Ok(()) => hard,
-            Err(_) => soft,
-        }
-    });
-    // Without /proc, what a gateway has open at its start.
-    let open = std::fs::read_dir("/proc/self/fd").map_or(16, Iterator::count);
-    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(open + SPARE_DESCRIPTORS).max(1)
-}
-
-// The bodies of the real gateway (OPENCLAW.md section 3), field by field in its order.
-
-#[derive(serde::Serialize)]
-struct Health {
-    ok: bool,
-    status: &'static str,
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Ready<'a> {
-    ready: bool,
-    failing: &'a [&'a str],
-    uptime_ms: u128,
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Startup {
-    ok: bool,
-    status: &'static str,
-    version: &'static str,
-    uptime_ms: u128,
-    pending_reason: Option<&'static str>,
-}
-
-#[derive(serde::Serialize)]
-struct StatusBody {
-    status: &'static str,
-    uptime: u64,
-    #[serde(flatten)]
-    more: Option<MoreStatus>,
-}
-
-/// Fields of `/status` for those who have the token.
-#[derive(serde::Serialize)]
-struct MoreStatus {
-    version: &'static str,
-    pid: u32,
-    generation: u64,
-    port: u16,
-    started_at: u64,
-    connections: usize,
-    agents: usize,
-    memory_keys: u64,
-    memory_bytes: u64,
-    supervisor: Supervisor,
 }

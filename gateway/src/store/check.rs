@@ -92,13 +92,18 @@ pub fn verb(path: &Path) -> ExitCode {
     let _ = setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE + bytes, ADDRESS_SPACE + bytes);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 
-    let result = memory::open_database(path, true)
-        .and_then(|database| memory::totals(&database).map(|_| database))
-        .and_then(|database| Ok(database.close()?));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let opened = memory::open_database(path, true)
+        .and_then(|database| memory::totals(&database).map(|_| database));
+    match opened {
+        Ok(database) => {
+            // It is sound; how it is left is for the next open to see to.
+            let _ = database.close();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("{error}");
+            let advice =
+                if memory::is_full(&error) { "; free some space on that disk" } else { "" };
+            eprintln!("{error}{advice}");
             ExitCode::from(if memory::is_damage(&error) { DAMAGED } else { UNREADABLE })
         }
     }

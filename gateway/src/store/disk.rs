@@ -14,6 +14,7 @@ use mio::Waker;
 
 use super::check::{self, Verdict};
 use super::memory::{self, Entry, Memory, Totals, Trouble, Write};
+use super::reserve::Reserve;
 use crate::files;
 use crate::state::{Stamp, State};
 
@@ -124,7 +125,10 @@ fn open(folder: &Path, closed_as: Option<Stamp>) -> Result<(Memory, Totals), Str
         }
         other => other,
     }
-    .map_err(|error| format!("memory file {}: {error}", path.display()))
+    .map_err(|error| {
+        let advice = if memory::is_full(&error) { "; free some space on that disk" } else { "" };
+        format!("memory file {}: {error}{advice}", path.display())
+    })
 }
 
 fn set_aside(path: &Path, wrong: &str) -> Result<(), String> {
@@ -180,9 +184,7 @@ impl Disk {
                     let listed = self.memory.list(&after, limit);
                     self.answers.send(Answer::Listed(ticket, listed));
                 }
-                Some(Job::Save(state)) => {
-                    self.answers.send(Answer::Saved(state.save(&self.folder)))
-                }
+                Some(Job::Save(state)) => self.answers.send(Answer::Saved(self.save(&state))),
                 Some(Job::Close(state)) => return self.close(*state),
             }
         }
@@ -204,12 +206,23 @@ impl Disk {
         }
     }
 
+    fn save(&self, state: &State) -> io::Result<Duration> {
+        match state.save(&self.folder) {
+            Err(error) if memory::is_full_io(&error) => {
+                self.memory.lend(|| state.save(&self.folder))
+            }
+            other => other,
+        }
+    }
+
     fn close(self, mut state: State) {
         let closed = self.memory.close();
         if closed.is_ok() {
             state.memory = Stamp::of(&self.folder.join(memory::FILE));
         }
         self.answers.send(Answer::Saved(state.save(&self.folder)));
+        // Made again at once: until the next start others may fill the disk.
+        Reserve::of(&self.folder).refill();
         self.answers.send(Answer::Closed(closed.map_err(|error| error.to_string())));
     }
 }

@@ -11,6 +11,7 @@ use redb::{
     TableDefinition,
 };
 
+use super::reserve::Reserve;
 use crate::files;
 
 /// The file's name in the state folder.
@@ -67,6 +68,7 @@ pub struct Entry {
 /// The memory file, open or about to be opened again.
 pub struct Memory {
     path: PathBuf,
+    reserve: Reserve,
     /// None after a failure: redb wants to be opened anew then, and repairs itself.
     database: Option<Database>,
 }
@@ -80,6 +82,16 @@ pub fn is_damage(error: &Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the error means that the disk, or the quota, has no room.
+pub fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if is_full_io(error))
+}
+
+/// The same of a file's error.
+pub fn is_full_io(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Opens a database that exists. With `check`, every page is read and compared with its
@@ -109,22 +121,36 @@ pub fn totals(database: &Database) -> Result<Totals, Error> {
 }
 
 impl Memory {
-    /// Opens the memory in `folder`, or makes an empty one.
+    /// Opens the memory in `folder`, or makes an empty one. The reserve has been released
+    /// for that, and is held when this returns.
     pub fn open(folder: &Path) -> Result<(Self, Totals), Error> {
         let path = folder.join(FILE);
+        let reserve = Reserve::of(folder);
         if !path.try_exists()? {
             create(&path)?;
         }
         let database = open_database(&path, false)?;
         let totals = totals(&database)?;
-        Ok((Self { path, database: Some(database) }, totals))
+        reserve.refill();
+        Ok((Self { path, reserve, database: Some(database) }, totals))
     }
 
     /// Applies `writes` in one transaction that is on the disk when this returns: for
     /// each write, whether the key was there before; and the new sums.
     pub fn apply(&mut self, writes: &[Write]) -> Result<(Vec<bool>, Totals), Trouble> {
         let result = self.database().and_then(|database| apply(database, writes));
-        self.settle(result)
+        let applied = self.settle(result);
+        // Who deletes is about to make room.
+        if applied == Err(Trouble::Full)
+            && writes.iter().all(|write| matches!(write, Write::Delete(_)))
+        {
+            self.reserve.release();
+            let result = open_database(&self.path, false)
+                .and_then(|database| apply(self.database.insert(database), writes));
+            self.reserve.refill();
+            return self.settle(result);
+        }
+        applied
     }
 
     /// The value of a key.
@@ -154,18 +180,31 @@ impl Memory {
         self.settle(result)
     }
 
-    /// Closes the file, so that the next open need not repair it.
+    /// Closes the file, so that the next open need not repair it. The reserve is left
+    /// released, for the state file.
     pub fn close(self) -> Result<(), Error> {
-        match self.database {
-            Some(database) => Ok(database.close()?),
-            None => Ok(()),
+        self.reserve.release();
+        let database = match self.database {
+            Some(database) => database,
+            None => open_database(&self.path, false)?,
+        };
+        match database.close() {
+            // The last commit failed, and with it the close; the repair may not.
+            Err(_) => Ok(open_database(&self.path, false)?.close()?),
+            Ok(()) => Ok(()),
         }
+    }
+
+    /// Does `work` with the reserve released.
+    pub fn lend<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.reserve.lend(work)
     }
 
     fn database(&mut self) -> Result<&Database, Error> {
         let database = match self.database.take() {
             Some(database) => database,
-            None => open_database(&self.path, false)?,
+            // A repair needs room.
+            None => self.reserve.lend(|| open_database(&self.path, false))?,
         };
         Ok(self.database.insert(database))
     }
@@ -173,17 +212,7 @@ impl Memory {
     fn settle<T>(&mut self, result: Result<T, Error>) -> Result<T, Trouble> {
         result.map_err(|error| {
             self.database = None;
-            match error {
-                Error::Io(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                    ) =>
-                {
-                    Trouble::Full
-                }
-                other => Trouble::Failed(other.to_string()),
-            }
+            if is_full(&error) { Trouble::Full } else { Trouble::Failed(error.to_string()) }
         })
     }
 }
@@ -191,10 +220,8 @@ impl Memory {
 /// Makes an empty database under another name first: `memory.redb` is never half made.
 fn create(path: &Path) -> Result<(), Error> {
     let new = files::sibling(path, ".new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        Ok(()) | Err(_) => {}
-    }
+    // Emptied, and with its mode, before redb makes a database of it.
+    files::create(&new)?;
     let database = Database::builder().set_cache_size(REDB_CACHE).create(&new)?;
     let write = database.begin_write()?;
     write.open_table(VALUES)?;

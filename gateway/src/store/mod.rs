@@ -4,3 +4,4 @@ pub mod cache;
 pub mod check;
 pub mod disk;
 pub mod memory;
+pub mod reserve;

@@ -1,27 +1,38 @@
 //! `gateway start`: takes the state folder, opens the port, serves, and leaves.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
 
 use crate::agents::Agents;
 use crate::cli::{OnRestart, Start};
 use crate::failure::{CONFLICT, Failure};
-use crate::files::unix_seconds;
-use crate::lock::{Denied, Holder, Lock};
+use crate::files::{self, unix_seconds};
+use crate::lock::{self, Denied, Holder, Lock};
 use crate::server::{self, Setup};
 use crate::signals::{self, Signals};
 use crate::state::{self, Reason, State, Status};
+use crate::store::memory;
+use crate::store::reserve::Reserve;
 use crate::{logging, ports, supervisor};
 
 /// Runs the gateway until a signal ends it.
 pub fn run(settings: Start) -> Result<ExitCode, Failure> {
     logging::start(settings.log_level);
+    // Told here: whoever told it further up could wait for the log's reader.
+    Ok(serve(settings).unwrap_or_else(|failure| {
+        logging::tell(&failure.line);
+        ExitCode::from(failure.code)
+    }))
+}
+
+fn serve(settings: Start) -> Result<ExitCode, Failure> {
     let signals = Signals::catch()
         .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))?;
     signals::release();
@@ -81,18 +92,22 @@ pub fn run(settings: Start) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The state folder, there, writable and ours alone.
+/// The state folder, there, ours alone, and usable with all that is in it: nothing may
+/// fail for want of it once the port is open.
 fn take_folder(folder: &Path) -> Result<Lock, Failure> {
-    let unusable = |error: &io::Error| Failure::failed(explain(folder, error));
-    // What the memory holds is nobody else's business: mode 0700 where we make it.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| unusable(&error))?;
+    let unusable =
+        |error: &io::Error| Failure::failed(explain("state folder", folder, "written", error));
+    files::make_folder(folder).map_err(|error| unusable(&error))?;
     let lock = match Lock::take(folder) {
         Ok(lock) => lock,
-        Err(Denied::Io(error)) => return Err(unusable(&error)),
+        Err(Denied::Io(error)) => {
+            let path = folder.join(lock::FILE);
+            return Err(if path.exists() {
+                Failure::failed(explain("lock file", &path, "opened", &error))
+            } else {
+                unusable(&error)
+            });
+        }
         Err(Denied::Held(holder)) => {
             let who = match holder {
                 Some(holder) if holder.is_in_our_namespace() => {
@@ -115,18 +130,81 @@ fn take_folder(folder: &Path) -> Result<Lock, Failure> {
             });
         }
     };
+    // A start needs room for the state and for a repair; held again once it is through.
+    Reserve::of(folder).release();
+
+    let memory = folder.join(memory::FILE);
+    can_be("memory file", &memory, "read and written", |path| {
+        File::options().read(true).write(true).open(path).map(drop)
+    })?;
+    can_be("state file", &folder.join(state::FILE), "read", |path| {
+        // A folder can be opened, and not read.
+        File::open(path)?.read(&mut [0]).map(drop)
+    })?;
     // The lock file may be writable where the folder is not.
     let probe = folder.join(".probe");
-    File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(|error| unusable(&error))?;
+    match File::create(&probe).and_then(|_| fs::remove_file(&probe)) {
+        // A full disk is no reason to refuse reads; writes are refused one by one.
+        Err(error) if memory::is_full_io(&error) && memory.exists() => {}
+        other => other.map_err(|error| unusable(&error))?,
+    }
     Ok(lock)
 }
 
-/// Which folder, for whom, and whose it is.
-fn explain(folder: &Path, error: &io::Error) -> String {
-    let (user, group) = (geteuid(), getegid());
-    // The folder itself, or what stands in the way of making it.
-    let nearest = folder.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)));
-    let owner = nearest.as_ref().map_or_else(String::new, |(path, meta)| {
+/// Whether a file, where there is one, lets itself be used as it will be later.
+fn can_be(
+    what: &str,
+    path: &Path,
+    done: &str,
+    attempt: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), Failure> {
+    match attempt(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::failed(explain(what, path, done, &error)))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// What cannot be used, why, and what to do about it.
+fn explain(what: &str, path: &Path, done: &str, error: &io::Error) -> String {
+    let cannot = format!("{what} {} cannot be {done}", path.display());
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let (user, group) = (geteuid(), getegid());
+            return format!(
+                "{cannot} by uid {user} gid {group}: {error}{}; \
+                 chown it to {user}:{group}, or choose another folder with --state-dir",
+                whose(path)
+            );
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "mount a volume there, or choose another folder with --state-dir"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "choose a folder with --state-dir"
+        }
+        io::ErrorKind::IsADirectory => "a folder stands where a file should; move it away",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "its disk has no room or no inodes left (df -h, df -i): free some, \
+             or choose another folder with --state-dir"
+        }
+        _ if matches!(
+            error.raw_os_error().map(Errno::from_raw),
+            Some(Errno::EMFILE | Errno::ENFILE)
+        ) =>
+        {
+            "too few descriptors: raise the limit (ulimit -n)"
+        }
+        _ => "choose another folder with --state-dir",
+    };
+    format!("{cannot}: {error}; {advice}")
+}
+
+/// Whose `path` is, or what stands in the way to it.
+fn whose(path: &Path) -> String {
+    let nearest = path.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)));
+    nearest.map_or_else(String::new, |(path, meta)| {
         format!(
             "; {} belongs to uid {} gid {}, mode {:04o}",
             path.display(),
@@ -134,20 +212,7 @@ fn explain(folder: &Path, error: &io::Error) -> String {
             meta.gid(),
             meta.mode() & 0o7777
         )
-    });
-    let advice = match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "mount a volume there, or choose another with --state-dir".to_owned()
-        }
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            "choose a folder with --state-dir".to_owned()
-        }
-        _ => format!("chown it to {user}:{group}, or choose another with --state-dir"),
-    };
-    format!(
-        "state folder {} cannot be written by uid {user} gid {group}: {error}{owner}; {advice}",
-        folder.display()
-    )
+    })
 }
 
 fn report_last(last: Option<&State>) {

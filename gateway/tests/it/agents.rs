@@ -1,7 +1,10 @@
 //! Agents are kept running, and none outlives the gateway.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
 
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -127,4 +130,35 @@ fn agents_do_not_keep_the_lock_of_a_gateway_that_was_killed() {
     let mut next = Gateway::start(&folder);
     assert_eq!(next.end(Signal::SIGTERM), 0);
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+}
+
+#[test]
+fn zombies_that_somebody_reaps_late_keep_no_stop_waiting() {
+    let folder = Folder::new("agent-zombie");
+    let list = folder.path().join("pids");
+    let list = list.display();
+    let mut command = start(&folder);
+    // Its own grandchild comes back to the gateway, which reaps nobody else's as long as
+    // it is not PID 1: a reaper that is late to the end.
+    command.args([
+        "--agent",
+        &format!("sh -c '(sleep 600 & echo $! >> {list}); echo $$ >> {list}; exec sleep 600'"),
+    ]);
+    // SAFETY: between fork and exec only prctl(2) is called, which is a plain system call.
+    unsafe {
+        command.pre_exec(|| Ok(prctl::set_child_subreaper(true)?));
+    }
+    let mut gateway = Gateway::run(command, &folder);
+    let pids = pids(&folder, 2);
+    let parent = || {
+        let line = fs::read_to_string(format!("/proc/{}/stat", pids[0])).unwrap();
+        line.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(1).unwrap().to_owned()
+    };
+    wait_for("the grandchild to be the gateway's", || parent() == gateway.pid().to_string());
+    let begun = Instant::now();
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+    let took = begun.elapsed();
+    assert!(!gateway.log().contains("live on"), "{}", gateway.log());
+    assert!(!gateway.log().contains("SIGKILL"), "{}", gateway.log());
+    assert!(took < Duration::from_millis(900), "{took:?}: {}", gateway.log());
 }

@@ -142,6 +142,14 @@ impl Gateway {
         Self { child, log, port: 0 }
     }
 
+    /// Starts `command`, which has a stderr and a port already.
+    pub fn spawn_on(mut command: Command, folder: &Folder, port: u16) -> Self {
+        let log = folder.log();
+        File::create(&log).unwrap();
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        Self { child, log, port }
+    }
+
     fn wait_ready(&mut self) {
         let begun = Instant::now();
         loop {
@@ -216,6 +224,13 @@ impl Gateway {
         self.connect().ask(method, path, body)
     }
 
+    /// The most memory that it has had so far (VmHWM).
+    pub fn peak_kib(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
     /// CPU time so far, in clock ticks of 10 ms.
     pub fn cpu_ticks(&self) -> u64 {
         let line = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
@@ -229,6 +244,11 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The port of the line that says ready.
@@ -376,6 +396,33 @@ pub fn request(method: &str, path: &str, length: usize) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{length}\r\n"
     )
+}
+
+/// A small file system of its own, unmounted at the end.
+pub struct Small(PathBuf);
+
+impl Small {
+    /// Mounts a tmpfs with these options; none where that is not allowed.
+    pub fn mount(path: &Path, options: &str) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "openclaw-test"])
+            .arg(path)
+            .status();
+        match mounted {
+            Ok(status) if status.success() => Some(Self(path.to_owned())),
+            other => {
+                println!("skipped: a tmpfs cannot be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }
 
 /// Whether the test runs as root; says so where it does not.

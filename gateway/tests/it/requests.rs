@@ -242,6 +242,80 @@ fn oversized_heads_and_bodies_get_their_answer_while_the_client_still_sends() {
 }
 
 #[test]
+fn bodies_that_nobody_wants_take_no_memory() {
+    let folder = Folder::new("unwanted");
+    let gateway = Gateway::start(&folder);
+    let length = 1024 * 1024;
+    let body = vec![b'x'; length - 1];
+    let mut clients: Vec<Client> = (0..100)
+        .map(|number| {
+            let mut client = gateway.connect();
+            let path = ["/status", "/health", "/ready", "/metrics"][number % 4];
+            client.send(format!(
+                "GET {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+            ));
+            client.send(&body);
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        assert_eq!(client.send("x").answer().status, 200);
+    }
+    let peak = gateway.peak_kib();
+    assert!(peak < 32 * 1024, "{peak} KiB for 100 MiB of bodies without a token");
+}
+
+#[test]
+fn values_under_way_are_bounded_together_and_the_next_one_gets_503() {
+    let folder = Folder::new("bounded");
+    let gateway = Gateway::start(&folder);
+    let length = 1024 * 1024;
+    let mut held: Vec<Client> = Vec::new();
+    for number in 0..64 {
+        let mut client = gateway.connect();
+        let head = request("PUT", &format!("/memory/{number}"), length);
+        client.send(head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n"));
+        assert_eq!(client.answer().status, 100);
+        held.push(client);
+    }
+    let mut client = gateway.connect();
+    let answer = client.send(request("PUT", "/memory/a", length)).answer();
+    assert_eq!(
+        (answer.status, answer.field("connection"), answer.field("retry-after")),
+        (503, Some("close"), Some("1"))
+    );
+    assert_eq!(gateway.ask("GET", "/ready", b"").status, 200);
+    drop(held);
+    let value = vec![b'v'; length];
+    wait_for("room for a value", || {
+        gateway
+            .connect()
+            .try_ask("PUT", "/memory/a", &value)
+            .is_some_and(|answer| answer.status == 201)
+    });
+    assert_eq!(gateway.ask("PUT", "/memory/a", &value).status, 204, "its room was given back");
+}
+
+#[test]
+fn head_that_fails_in_the_parser_gets_no_body() {
+    let folder = Folder::new("head-fails");
+    let gateway = Gateway::start(&folder);
+    for text in [
+        "HEAD /status HTTP/1.1\r\n\r\n",
+        "\r\nHEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "HEAD / HTTP/2.0\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx",
+    ] {
+        let mut client = gateway.connect();
+        client.send(text);
+        let mut answer = String::new();
+        client.stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer:?} to {text:?}");
+        assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, "", "{answer:?} to {text:?}");
+    }
+}
+
+#[test]
 fn slow_heads_bodies_and_readers_are_let_go_and_nobody_waits_for_them() {
     let folder = Folder::new("slow");
     let gateway = Gateway::start(&folder);

@@ -1,12 +1,18 @@
 //! SIGTERM, SIGUSR1 and the others: what is finished, what is kept, what is left.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 
-use crate::harness::{Client, Folder, Gateway, request, start, wait_for};
+use crate::harness::{
+    Client, Folder, Gateway, OPENCLAW, free_port, is_root, request, start, verb, wait_for,
+};
 
 fn refuses(port: u16) -> bool {
     Client::try_connect(port).is_err()
@@ -65,8 +71,12 @@ fn sigterm_finishes_requests_under_way_with_the_port_free_at_once() {
     assert_eq!((answer.status, answer.field("connection")), (201, Some("close")));
     assert_eq!(gateway.wait().code(), Some(0));
     let log = gateway.log();
-    for line in ["drain finished", "cache flushed and cleared: 1 keys", "state saved in", "stopped"]
-    {
+    for line in [
+        "drain finished",
+        "memory flushed: 1 keys on the disk; cache of 1 cleared",
+        "final state saved in",
+        "stopped",
+    ] {
         assert!(log.contains(line), "{line} is not in:\n{log}");
     }
     let gateway = Gateway::start(&folder);
@@ -113,10 +123,16 @@ fn sigusr1_leaves_with_75_and_the_next_generation_goes_on_where_it_was() {
     wait_for("an uptime of a second", || gateway.ask("GET", "/status", b"").json()["uptime"] == 1);
     assert_eq!(gateway.end(Signal::SIGUSR1), 75);
     let log = gateway.log();
-    let places: Vec<usize> = ["restart initiated", "state saved", "cache flushed", "exit code 75"]
-        .iter()
-        .map(|text| log.find(text).unwrap_or_else(|| panic!("{text} is not in:\n{log}")))
-        .collect();
+    let places: Vec<usize> = [
+        "restart initiated",
+        "state saved before the restart in",
+        "memory flushed: 1 keys on the disk",
+        "final state saved in",
+        "exit code 75",
+    ]
+    .iter()
+    .map(|text| log.find(text).unwrap_or_else(|| panic!("{text} is not in:\n{log}")))
+    .collect();
     assert!(places.is_sorted(), "{log}");
     let state = fs::read_to_string(folder.state().join("state.json")).unwrap();
     assert!(state.contains(r#""reason": "restart requested""#), "{state}");
@@ -233,4 +249,95 @@ fn restart_in_place_keeps_the_process_and_starts_a_generation() {
         assert_eq!(gateway.ask("GET", "/memory/a", b"").text(), "kept");
     }
     assert_eq!(gateway.end(Signal::SIGTERM), 0);
+}
+
+/// A gateway with `log` as its stderr, once it answers.
+fn start_logging_to(log: impl AsFd, folder: &Folder) -> Gateway {
+    let port = free_port();
+    let mut command = verb(folder, "start");
+    command.args(["--port", &port.to_string()]);
+    command.stderr(log.as_fd().try_clone_to_owned().unwrap());
+    let gateway = Gateway::spawn_on(command, folder, port);
+    wait_for("the gateway to be ready", || is_ready(port));
+    gateway
+}
+
+fn is_non_blocking(file: impl AsFd) -> bool {
+    OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK)
+}
+
+#[test]
+fn log_that_nobody_reads_does_not_keep_the_gateway_from_answering_restarting_or_stopping() {
+    let folder = Folder::new("unread");
+    let (pipe_reader, mut pipe) = std::io::pipe().unwrap();
+    let room = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap();
+    pipe.write_all(&vec![b'.'; room as usize]).unwrap();
+    let (socket_reader, mut socket) = UnixStream::pair().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.write(&[b'.'; 4096]).is_ok() {}
+    while socket.write(b".").is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    for log in [OwnedFd::from(pipe), OwnedFd::from(socket)] {
+        for (end, code) in [(Signal::SIGUSR1, 75), (Signal::SIGTERM, 0)] {
+            let mut gateway = start_logging_to(&log, &folder);
+            for _ in 0..120 {
+                gateway.signal(Signal::SIGHUP);
+                assert_eq!(gateway.ask("GET", "/ready", b"").status, 200);
+            }
+            assert!(!is_non_blocking(&log), "agents share the open file");
+            assert_eq!(gateway.end(end), code);
+        }
+    }
+    drop((pipe_reader, socket_reader));
+}
+
+#[test]
+fn log_of_another_user_that_nobody_reads_does_not_hold_up_a_stop() {
+    if !is_root("log_of_another_user_that_nobody_reads_does_not_hold_up_a_stop") {
+        return;
+    }
+    let folder = Folder::new("unread-nobody");
+    let program = folder.path().join("openclaw");
+    fs::copy(OPENCLAW, &program).unwrap();
+    fs::create_dir(folder.state()).unwrap();
+    std::os::unix::fs::chown(folder.state(), Some(65532), Some(65532)).unwrap();
+    // Root's pipe, as in a container with a user of its own: it cannot be opened anew.
+    let (_reader, mut pipe) = std::io::pipe().unwrap();
+    let room = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap();
+    pipe.write_all(&vec![b'.'; room as usize]).unwrap();
+    let port = free_port();
+    let mut command = std::process::Command::new(&program);
+    command.env_clear().uid(65532).gid(65532).current_dir("/").stderr(pipe);
+    command.args(["gateway", "start", "--port", &port.to_string(), "--state-dir"]);
+    command.arg(folder.state());
+    let mut gateway = Gateway::spawn_on(command, &folder, port);
+    wait_for("the gateway to be ready", || is_ready(port));
+    for _ in 0..20 {
+        gateway.signal(Signal::SIGHUP);
+        assert_eq!(gateway.ask("GET", "/ready", b"").status, 200);
+    }
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+}
+
+fn is_ready(port: u16) -> bool {
+    let Ok(mut client) = Client::try_connect(port) else { return false };
+    client.try_ask("GET", "/ready", b"").is_some_and(|answer| answer.status == 200)
+}
+
+#[test]
+fn dropped_log_lines_are_counted_by_the_next_one_that_fits() {
+    let folder = Folder::new("dropped");
+    let (mut reader, mut pipe) = std::io::pipe().unwrap();
+    let room = fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap() as usize;
+    pipe.write_all(&vec![b'.'; room]).unwrap();
+    let mut gateway = start_logging_to(&pipe, &folder);
+    drop(pipe);
+    reader.read_exact(&mut vec![0; room]).unwrap();
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    // The line that says ready is one that was dropped.
+    let first = said.lines().next().unwrap();
+    assert!(first.starts_with("openclaw: warning: 1 log lines were dropped"), "{said}");
+    assert!(said.contains("Graceful shutdown initiated"), "{said}");
 }

@@ -102,6 +102,114 @@ fn state_folder_that_cannot_be_written_is_named_with_whose_it_is() {
 }
 
 #[test]
+fn file_that_cannot_be_read_is_named_with_whose_it_is_before_anything_is_changed() {
+    if !is_root("file_that_cannot_be_read_is_named_with_whose_it_is_before_anything_is_changed") {
+        return;
+    }
+    for (name, said) in [
+        ("memory.redb", "memory file {} cannot be read and written by uid 65532 gid 65532"),
+        ("state.json", "state file {} cannot be read by uid 65532 gid 65532"),
+        ("gateway.lock", "lock file {} cannot be opened by uid 65532 gid 65532"),
+    ] {
+        let folder = Folder::new("unreadable");
+        let program = folder.path().join("openclaw");
+        fs::copy(OPENCLAW, &program).unwrap();
+        Gateway::start(&folder).end(Signal::SIGTERM);
+        let state = fs::read_to_string(folder.state().join("state.json")).unwrap();
+        for entry in fs::read_dir(folder.state()).unwrap() {
+            std::os::unix::fs::chown(entry.unwrap().path(), Some(65532), Some(65532)).unwrap();
+        }
+        let path = folder.state().join(name);
+        std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(folder.state(), fs::Permissions::from_mode(0o777)).unwrap();
+        let mut command = Command::new(&program);
+        command.env_clear().uid(65532).gid(65532);
+        command.args(["gateway", "start", "--port", "0", "--state-dir"]).arg(folder.state());
+        let (line, code) = failure(command);
+        let display = path.display().to_string();
+        for part in [
+            said.replace("{}", &display),
+            format!("{display} belongs to uid 0 gid 0, mode 0600"),
+            "chown it to 65532:65532".to_owned(),
+        ] {
+            assert!(line.contains(&part), "{part:?} is not in: {line}");
+        }
+        assert_eq!(code, 1);
+        assert_eq!(fs::read_to_string(folder.state().join("state.json")).unwrap(), state);
+    }
+}
+
+#[test]
+fn other_reasons_than_permission_have_advice_of_their_own() {
+    for name in ["memory.redb", "state.json"] {
+        let folder = Folder::new("folder-as-file");
+        fs::create_dir_all(folder.state().join(name)).unwrap();
+        let (line, code) = failure(start(&folder));
+        assert!(line.contains(name) && line.contains("a folder stands where a file"), "{line}");
+        assert!(!line.contains("chown"), "{line}");
+        assert_eq!(code, 1);
+    }
+    let folder = Folder::new("below-file");
+    fs::write(folder.state(), "x").unwrap();
+    let mut command = Command::new(OPENCLAW);
+    command.env_clear().args(["gateway", "start", "--port", "0", "--state-dir"]);
+    command.arg(folder.state().join("a"));
+    let (line, _) = failure(command);
+    assert!(line.contains("choose a folder") && !line.contains("chown"), "{line}");
+}
+
+#[test]
+fn disk_without_inodes_is_said_to_be_one() {
+    if !is_root("disk_without_inodes_is_said_to_be_one") {
+        return;
+    }
+    let folder = Folder::new("inodes");
+    let Some(_small) = crate::harness::Small::mount(&folder.state(), "size=3m,nr_inodes=1") else {
+        return;
+    };
+    let (line, code) = failure(start(&folder));
+    assert!(line.contains("no inodes left") && !line.contains("chown"), "{line}");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn folders_that_a_start_makes_survive_a_power_loss() {
+    let folder = Folder::new("synced");
+    let trace = folder.path().join("trace");
+    // A start that ends once it has its folder: the port is taken.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-e", "trace=mkdir,mkdirat,fsync", "-o"]).arg(&trace).arg(OPENCLAW);
+    command.args(["gateway", "start", "--port"]);
+    command.arg(listener.local_addr().unwrap().port().to_string());
+    let made = ["a", "a/b", "a/b/c"].map(|name| folder.path().join(name));
+    command.arg("--state-dir").arg(&made[2]);
+    match command.output() {
+        Ok(output) if made[2].exists() => assert_eq!(output.status.code(), Some(1), "{output:?}"),
+        other => return println!("skipped: strace does not work here: {other:?}"),
+    }
+    let calls = fs::read_to_string(&trace).unwrap();
+    for path in made {
+        let made = calls.find(&format!("\"{}\"", path.display())).expect("a mkdir");
+        let synced = format!("<{}>)", path.parent().unwrap().display());
+        assert!(calls[made..].contains(&synced), "{synced} is not behind its mkdir:\n{calls}");
+    }
+}
+
+#[test]
+fn new_files_are_for_their_owner_only() {
+    let folder = Folder::new("modes");
+    fs::create_dir(folder.state()).unwrap();
+    let mut gateway = Gateway::start(&folder);
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+    for name in ["memory.redb", "memory.reserve", "state.json"] {
+        let mode = fs::metadata(folder.state().join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o600, "{name}: {mode:o}");
+    }
+}
+
+#[test]
 fn state_folder_that_is_a_file_is_refused() {
     let folder = Folder::new("file");
     fs::write(folder.state(), "x").unwrap();

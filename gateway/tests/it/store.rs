@@ -1,14 +1,14 @@
 //! What is acknowledged is kept; what is damaged is set aside.
 
 use std::fs;
-use std::process::Command;
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Folder, Gateway, Random, is_root, start, wait_for};
+use crate::harness::{Client, Folder, Gateway, Random, Small, is_root, start, wait_for};
 
 const KILLS: usize = 500;
 const WRITERS: usize = 4;
@@ -256,7 +256,11 @@ fn values_live_on_over_generations_and_the_list_names_them() {
     assert_eq!(gateway.ask("PUT", "/memory/empty", b"").status, 201);
     assert_eq!(gateway.end(Signal::SIGTERM), 0);
     let gateway = Gateway::start(&folder);
-    assert!(gateway.log().contains("generation 2, 2 keys"), "{}", gateway.log());
+    assert!(
+        gateway.log().contains("generation 2, by the state folder's count; 2 keys"),
+        "{}",
+        gateway.log()
+    );
     assert_eq!(gateway.ask("GET", "/memory/a%20b", b"").text(), "two");
     assert_eq!(gateway.ask("GET", "/memory/gone", b"").status, 404);
     let list = gateway.ask("GET", "/memory", b"").json();
@@ -270,39 +274,13 @@ fn values_live_on_over_generations_and_the_list_names_them() {
     assert_eq!(list["keys"][0]["key"], "empty");
 }
 
-/// A small file system of its own, unmounted at the end.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    fn mount(path: &std::path::Path) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=3m", "openclaw-test"])
-            .arg(path)
-            .status();
-        match mounted {
-            Ok(status) if status.success() => Some(Self(path.to_owned())),
-            other => {
-                println!("skipped: a tmpfs cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn full_disk_refuses_writes_with_507_and_works_again_when_there_is_room() {
     if !is_root("full_disk_refuses_writes_with_507_and_works_again_when_there_is_room") {
         return;
     }
     let folder = Folder::new("full");
-    let Some(_small) = Small::mount(&folder.state()) else { return };
+    let Some(_small) = Small::mount(&folder.state(), "size=3m") else { return };
     let filler = folder.state().join("filler");
     fs::write(&filler, vec![0; 1_500_000]).unwrap();
     let mut gateway = Gateway::start(&folder);
@@ -345,24 +323,131 @@ fn full_disk_does_not_keep_the_gateway_from_starting_or_stopping() {
         return;
     }
     let folder = Folder::new("full-start");
-    let Some(_small) = Small::mount(&folder.state()) else { return };
+    let Some(_small) = Small::mount(&folder.state(), "size=3m") else { return };
     let mut gateway = Gateway::start(&folder);
     assert_eq!(gateway.ask("PUT", "/memory/a", b"kept").status, 201);
     gateway.kill();
     let filler = folder.state().join("filler");
     let fill = || {
-        use std::io::Write;
         let mut file = fs::File::create(&filler).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
     };
     fill();
     let mut gateway = Gateway::start(&folder);
     assert_eq!(gateway.ask("GET", "/memory/a", b"").text(), "kept");
-    assert!(gateway.log().contains("the state cannot be saved"), "{}", gateway.log());
+    assert!(gateway.log().contains("generation 2"), "{}", gateway.log());
     fs::remove_file(&filler).unwrap();
     fill();
     assert_eq!(gateway.end(Signal::SIGTERM), 0, "{}", gateway.log());
     assert!(gateway.log().contains("stopped"), "{}", gateway.log());
+}
+
+#[test]
+fn restart_on_a_full_disk_serves_every_acknowledged_value_and_refuses_writes() {
+    if !is_root("restart_on_a_full_disk_serves_every_acknowledged_value_and_refuses_writes") {
+        return;
+    }
+    for (size, length) in [(300, 100), (300, 3_000), (304, 20_000), (1_000, 700), (3_000, 100_000)]
+    {
+        let folder = Folder::new("full-restart");
+        let options = format!("size={size}k");
+        let Some(_small) = Small::mount(&folder.state(), &options) else { return };
+        let mut gateway = Gateway::start(&folder);
+        let mut client = gateway.connect();
+        let mut kept = 0;
+        let what = |gateway: &Gateway| format!("{options}, {length} bytes: {}", gateway.log());
+        loop {
+            let value = vec![b'v'; length + kept % 7];
+            match client.ask("PUT", &format!("/memory/{kept}"), &value).status {
+                201 => kept += 1,
+                507 => break,
+                other => panic!("{other}: {}", what(&gateway)),
+            }
+        }
+        println!("{options}: {kept} values of {length} bytes fitted");
+        // Ends in order and by force, both with the disk full from here on.
+        for end in [Signal::SIGUSR1, Signal::SIGKILL, Signal::SIGTERM, Signal::SIGUSR1] {
+            match end {
+                Signal::SIGKILL => gateway.kill(),
+                other => {
+                    gateway.end(other);
+                }
+            }
+            gateway = Gateway::start(&folder);
+            let mut client = gateway.connect();
+            for key in 0..kept {
+                let answer = client.ask("GET", &format!("/memory/{key}"), b"");
+                assert_eq!(answer.status, 200, "key {key}: {}", what(&gateway));
+                assert_eq!(answer.body.len(), length + key % 7, "key {key}");
+            }
+            let large = vec![b'w'; 1024 * 1024];
+            if size < 3_000 {
+                assert_eq!(
+                    client.ask("PUT", "/memory/large", &large).status,
+                    507,
+                    "{}",
+                    what(&gateway)
+                );
+            }
+            assert_eq!(client.ask("GET", "/memory/0", b"").status, 200, "{}", what(&gateway));
+        }
+        assert_eq!(folder.named("memory.redb.damaged"), [""; 0]);
+        // Room comes from what is deleted.
+        let mut client = gateway.connect();
+        let mut deleted = 0;
+        while client.ask("PUT", "/memory/again", &vec![b'a'; length]).status == 507 {
+            client.ask("DELETE", &format!("/memory/{deleted}"), b"");
+            deleted += 1;
+            assert!(deleted <= kept, "{}", what(&gateway));
+        }
+        println!("{options}: {deleted} values deleted make room for one");
+    }
+}
+
+#[test]
+fn full_disk_without_a_reserve_serves_or_says_that_space_is_wanted() {
+    if !is_root("full_disk_without_a_reserve_serves_or_says_that_space_is_wanted") {
+        return;
+    }
+    for (size, length, end) in [
+        (300, 100, Signal::SIGUSR1),
+        (300, 100, Signal::SIGKILL),
+        (300, 3_000, Signal::SIGUSR1),
+        (1_000, 700, Signal::SIGUSR1),
+        (1_000, 700, Signal::SIGKILL),
+        (1_000, 20_000, Signal::SIGUSR1),
+    ] {
+        let what = format!("size={size}k, {length} bytes, {end}");
+        let folder = Folder::new("no-reserve");
+        let Some(_small) = Small::mount(&folder.state(), &format!("size={size}k")) else { return };
+        let mut gateway = Gateway::start(&folder);
+        let mut client = gateway.connect();
+        let mut kept = 0;
+        while client.ask("PUT", &format!("/memory/{kept}"), &vec![b'v'; length]).status == 201 {
+            kept += 1;
+        }
+        // Somebody else takes all that is left, and the reserve with it.
+        fs::remove_file(folder.state().join("memory.reserve")).unwrap();
+        let filler = folder.state().join("filler");
+        let mut file = fs::File::create(&filler).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        gateway.signal(end);
+        gateway.wait();
+        let mut gateway = Gateway::spawn(start(&folder), &folder);
+        wait_for("a start or its failure", || {
+            let log = gateway.log();
+            log.contains("ready on port") || log.contains("free some space on that disk")
+        });
+        println!("{what}: {}", gateway.log());
+        gateway.kill();
+        fs::remove_file(filler).unwrap();
+        let gateway = Gateway::start(&folder);
+        let mut client = gateway.connect();
+        for key in 0..kept {
+            assert_eq!(client.ask("GET", &format!("/memory/{key}"), b"").status, 200, "{what}");
+        }
+        assert_eq!(folder.named("memory.redb.damaged"), [""; 0], "{what}");
+    }
 }
 
 #[test]
