@@ -105,7 +105,7 @@ const OPTIONS: [Opt; 30] = [
         set: |c, v| one_of(v, &[("auto", Subreaper::Auto), ("on", Subreaper::On),
             ("off", Subreaper::Off)]).map(|s| c.subreaper = s) },
     Opt { name: "parent-death-signal", value: "SIG", help: "forward this signal when clawinit's parent dies",
-        set: |c, v| signal(v).map(|s| c.parent_death_signal = Some(s)) },
+        set: |c, v| at_death(v).map(|s| c.parent_death_signal = Some(s)) },
     Opt { name: "port", value: "N", help: "watch this TCP port: time its release, name its holder",
         set: |c, v| port(v).map(|p| c.port = Some(p)) },
     Opt { name: "termination-log", value: "PATH", help: "where the report goes; none: nowhere\n(/dev/termination-log where it exists)",
@@ -137,9 +137,10 @@ pub fn read(start: &Start) -> Result<Request, Refused> {
         Manners::Clawinit => Config::new(),
         Manners::Tini | Manners::Catatonit | Manners::DumbInit => Config::transparent(manners),
     };
-    let mut reader = Reader { config: &mut config, warnings: Vec::new(), grace_given: false };
+    let mut reader =
+        Reader { config: &mut config, warnings: Vec::new(), grace_given: false, max_given: false };
     let read = reader.environment(start).and_then(|()| reader.arguments(&start.args));
-    let grace_given = reader.grace_given;
+    let (grace_given, max_given) = (reader.grace_given, reader.max_given);
     let warnings = std::mem::take(&mut reader.warnings);
     let code = config.usage_code();
     let refused = |line| Refused { line, usage: None, code };
@@ -148,8 +149,12 @@ pub fn read(start: &Start) -> Result<Request, Refused> {
         Asked::Version => Ok(Request::Print(version(manners))),
         Asked::License => Ok(Request::Print(include_str!("../LICENSE").to_owned())),
         Asked::Run(command) => {
+            // What was not given follows what was.
             if !grace_given {
                 config.restart_grace = config.stop_grace;
+            }
+            if !max_given {
+                config.restart_delay_max = config.restart_delay_max.max(config.restart_delay);
             }
             check(&config).map_err(refused)?;
             if command == start.args.len() {
@@ -186,6 +191,8 @@ struct Reader<'a> {
     warnings: Vec<String>,
     /// Whether `--restart-grace` was given; it follows the stop grace otherwise.
     grace_given: bool,
+    /// Whether `--restart-delay-max` was; a longer `--restart-delay` alone raises it.
+    max_given: bool,
 }
 
 impl Reader<'_> {
@@ -201,7 +208,7 @@ impl Reader<'_> {
                     self.variable(variable, is_inner)?;
                 }
                 Manners::Clawinit | Manners::Tini if bytes.starts_with(b"TINI_") => {
-                    self.tini_variable(variable)?;
+                    self.tini_variable(variable);
                 }
                 Manners::DumbInit => match bytes {
                     b"DUMB_INIT_DEBUG=1" => self.config.log_level = Level::Debug,
@@ -239,26 +246,24 @@ impl Reader<'_> {
         self.set(option, value).map_err(|Wrong(wrong)| format!("CLAWINIT_{name}: {wrong}"))
     }
 
-    fn tini_variable(&mut self, variable: &'static CStr) -> Result<(), String> {
+    fn tini_variable(&mut self, variable: &'static CStr) {
         let bytes = variable.to_bytes();
         if bytes.starts_with(b"TINI_SUBREAPER=") {
             self.config.subreaper = Subreaper::On;
         } else if bytes.starts_with(b"TINI_KILL_PROCESS_GROUP=") {
             self.config.kill_mode = KillMode::Group;
         } else if let Some(value) = bytes.strip_prefix(b"TINI_VERBOSITY=") {
-            self.config.log_level = match value {
-                b"0" => Level::Error,
-                b"1" => Level::Warn,
-                b"2" => Level::Info,
-                b"3" => Level::Debug,
-                b"4" => Level::Trace,
-                _ => {
-                    let value = String::from_utf8_lossy(value);
-                    return Err(format!("TINI_VERBOSITY: \"{value}\" is no level; write 0 to 4"));
-                }
+            // tini reads it with atoi(3): what is no number is 0, and it knows nothing above 3.
+            let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
+            let number = std::str::from_utf8(&value[..digits]).ok().and_then(|d| d.parse().ok());
+            self.config.log_level = match number.unwrap_or(0u32) {
+                0 => Level::Error,
+                1 => Level::Warn,
+                2 => Level::Info,
+                3 => Level::Debug,
+                _ => Level::Trace,
             };
         }
-        Ok(())
     }
 
     fn arguments(&mut self, args: &[&'static CStr]) -> Result<Asked, String> {
@@ -395,7 +400,8 @@ impl Reader<'_> {
                 }
                 _ => {
                     let shown = String::from_utf8_lossy(bytes);
-                    let letter = char::from(letter);
+                    let rest = String::from_utf8_lossy(&bytes[at..]);
+                    let letter = rest.chars().next().unwrap_or('-');
                     return Err(format!(
                         "{shown}: there is no option -{letter}; write -h to see those there are"
                     ));
@@ -407,6 +413,7 @@ impl Reader<'_> {
 
     fn set(&mut self, option: &Opt, value: &'static CStr) -> Result<(), Wrong> {
         self.grace_given |= option.name == "restart-grace";
+        self.max_given |= option.name == "restart-delay-max";
         (option.set)(self.config, value)
     }
 
@@ -466,6 +473,12 @@ fn check(config: &Config) -> Result<(), String> {
         return Err(format!(
             "--no-restart-code: {both} is in --restart-code as well; take it out of one of the two, or write --restart-code none"
         ));
+    }
+    if config.restart_delay > config.restart_delay_max {
+        return Err(
+            "--restart-delay: longer than --restart-delay-max; write a shorter one, or leave the maximum out"
+                .to_owned(),
+        );
     }
     for n in 1..=64 {
         let Some(received) = Signal::new(n) else { continue };
@@ -540,7 +553,7 @@ fn duration(value: &'static CStr) -> Result<Duration, Wrong> {
 fn duration_text(value: &str) -> Result<Duration, Wrong> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at(digits);
-    if digits > 0 && unit.is_empty() {
+    if (1..9).contains(&digits) && unit.is_empty() {
         return Err(Wrong(format!("\"{value}\" has no unit; write {value}s")));
     }
     let milliseconds = match unit {
@@ -587,6 +600,15 @@ fn catchable(signal: Signal) -> Result<Signal, Wrong> {
     } else {
         Err(Wrong(format!("no process can act on {signal}; write another, like TERM")))
     }
+}
+
+/// SIGKILL is for clawinit itself then, which is what `tini -p SIGKILL` is used for.
+fn at_death(value: &'static CStr) -> Result<Signal, Wrong> {
+    let signal = signal(value)?;
+    if signal == Signal::STOP || signal == Signal::CHLD {
+        return Err(Wrong(format!("{signal} is not forwarded; write another, like TERM")));
+    }
+    Ok(signal)
 }
 
 fn signals(value: &'static CStr) -> Result<SignalSet, Wrong> {
@@ -658,6 +680,9 @@ fn map(config: &mut Config, value: &'static CStr) -> Result<(), Wrong> {
             ))
         })?;
         let from = signal_text(from).and_then(catchable)?;
+        if from == Signal::CHLD {
+            return Err(Wrong("SIGCHLD is not forwarded; write another signal".into()));
+        }
         let to = if to == "none" || to == "0" { None } else { Some(signal_text(to)?) };
         config.map[from.number() as usize] = to;
     }
@@ -667,7 +692,8 @@ fn map(config: &mut Config, value: &'static CStr) -> Result<(), Wrong> {
 /// Numbers only: a scratch image has no `/etc/passwd` to look names up in.
 fn user(value: &'static CStr) -> Result<(u32, u32), Wrong> {
     let value = text(value)?;
-    let number = |text: &str| text.parse().ok().filter(|id| *id != u32::MAX);
+    let number =
+        |text: &str| text.parse().ok().filter(|id| *id != u32::MAX && !text.starts_with('+'));
     let ids = match value.split_once(':') {
         Some((uid, gid)) => number(uid).zip(number(gid)),
         None => number(value).map(|uid| (uid, uid)),
@@ -682,7 +708,7 @@ fn port(value: &'static CStr) -> Result<u16, Wrong> {
     value
         .parse()
         .ok()
-        .filter(|port| *port != 0)
+        .filter(|port| *port != 0 && !value.starts_with('+'))
         .ok_or_else(|| Wrong(format!("\"{value}\" is no TCP port; write a number from 1 to 65535")))
 }
 

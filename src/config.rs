@@ -65,7 +65,7 @@ pub enum ExitWhen {
 /// `--subreaper`, for a clawinit that is not PID 1 (prctl(2), `PR_SET_CHILD_SUBREAPER`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subreaper {
-    /// On by clawinit's own name.
+    /// On.
     Auto,
     /// On, and an error when it cannot be.
     On,
@@ -233,7 +233,10 @@ impl Config {
             config.map[Signal::TTIN.number() as usize] = Some(Signal::STOP);
             config.map[Signal::TTOU.number() as usize] = Some(Signal::STOP);
         }
-        config.subreaper = Subreaper::Off;
+        config.subreaper = match manners {
+            Manners::Catatonit => Subreaper::Auto, // as it does
+            Manners::Clawinit | Manners::Tini | Manners::DumbInit => Subreaper::Off,
+        };
         config.termination_log = TerminationLog::Off;
         config.log_level = Level::Warn;
         config

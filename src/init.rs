@@ -14,7 +14,7 @@ use crate::kernel::signals::{self, Mask, Received, Sender};
 use crate::kernel::spawn::Environment;
 use crate::kernel::terminal::Terminal;
 use crate::kernel::{clock, process};
-use crate::leftovers::Leftovers;
+use crate::leftovers::{Leftovers, ToldGroup};
 use crate::report::{Asker, Command, Log, Story};
 use crate::signal::Signal;
 use crate::watch::PortWatch;
@@ -26,7 +26,7 @@ pub fn main(start: Start) -> u8 {
         Ok(Request::Run { config, command, warnings }) => {
             Init::new(&start, *config, command).run(&start, &warnings)
         }
-        Ok(Request::Print(text)) => say::print(&text),
+        Ok(Request::Print(text)) => say::print(&start, &text),
         Err(refused) => say::refuse(&start, &refused),
     }
 }
@@ -37,7 +37,10 @@ struct Init {
     log: Log,
     story: Story,
     command: Command,
+    places: Vec<CString>,
     argv: Vec<*const c_char>,
+    /// Room for a shell in front of `argv`, by another init's name.
+    shell: Option<Vec<*const c_char>>,
     environment: Environment,
     /// The mask and SIGCHLD's disposition that clawinit was given, for the child.
     mask: Mask,
@@ -49,7 +52,7 @@ struct Init {
     folder: Option<CString>,
     leftovers: Leftovers,
     /// The child's process group, once it got the sweep's own signal as a whole.
-    told_group: Option<i32>,
+    told_group: Option<ToldGroup>,
     watch: Option<PortWatch>,
     /// The signal that is being acted on, and who sent it.
     received: Option<Received>,
@@ -66,11 +69,20 @@ impl Init {
         self.settle(warnings);
         self.happened(first);
         loop {
-            self.received = signals::wait(self.time_left());
+            match signals::wait(self.time_left()) {
+                Ok(received) => self.received = received,
+                Err(errno) => return self.cannot_wait(errno),
+            }
             if let Some(event) = self.received.and_then(|received| self.event(received)) {
                 self.happened(event);
             }
-            if self.state.deadline().is_some_and(|deadline| clock::monotonic() >= deadline) {
+            // Who has ended in the last moment has ended in time.
+            if self.deadline_passed()
+                && let Some(event) = self.reap()
+            {
+                self.happened(event);
+            }
+            if self.deadline_passed() {
                 self.happened(Event::DeadlinePassed);
             }
             self.look_at_port();
@@ -111,7 +123,8 @@ impl Init {
         let signal = received.signal;
         match received.sender {
             Sender::Kernel | Sender::Process { .. } if signal == Signal::CHLD => {
-                return self.reap(received);
+                self.note_received(signal);
+                return self.reap();
             }
             // clawinit's own write to a broken or full standard error raised it.
             Sender::Process { pid, .. }
@@ -134,8 +147,7 @@ impl Init {
     }
 
     /// Reaps until nothing is left to reap: SIGCHLD coalesces.
-    fn reap(&mut self, received: Received) -> Option<Event> {
-        self.note_received(Signal::CHLD);
+    fn reap(&mut self) -> Option<Event> {
         let (mut child, mut any) = (None, false);
         let leftovers = loop {
             self.end_group_before_its_leader_is_reaped();
@@ -150,7 +162,7 @@ impl Init {
         match child {
             Some(status) => Some(Event::ChildExited { status, leftovers }),
             None if any => Some(Event::Reaped { leftovers }),
-            None => self.child_stopped(received).then_some(Event::ChildStopped),
+            None => self.child_stopped().then_some(Event::ChildStopped),
         }
     }
 }

@@ -5,8 +5,9 @@
 //! go astray between the reading and the sending. Processes that came in through `docker exec`
 //! have their parent outside, are no children of ours, and are left alone.
 
-use crate::kernel::{Errno, descendants, kill, reap};
+use crate::kernel::{Errno, clock, descendants, kill, reap};
 use crate::signal::Signal;
+use std::time::Duration;
 
 /// Those that were told to end in this sweep.
 #[derive(Default)]
@@ -14,6 +15,7 @@ pub struct Leftovers {
     told: Vec<i32>,
     everyone_told: bool,
     killing: bool,
+    rounds: u32,
 }
 
 /// Who is to be signalled, and by which means.
@@ -23,7 +25,33 @@ pub struct Means {
     /// strangers.
     pub is_pid1: bool,
     /// The group that was told already, by `--kill-mode group`.
-    pub told_group: Option<i32>,
+    pub told_group: Option<ToldGroup>,
+}
+
+/// A process group that got the sweep's own signal as a whole.
+#[derive(Clone, Copy)]
+pub struct ToldGroup {
+    leader: i32,
+    /// When, since boot.
+    when: Duration,
+    /// The pid that was given out last by then.
+    last_pid: i32,
+}
+
+impl ToldGroup {
+    /// The group of `leader`, which is about to be told.
+    pub fn now(leader: i32) -> ToldGroup {
+        ToldGroup { leader, when: clock::since_boot(), last_pid: descendants::last_pid() }
+    }
+
+    /// Whether this process got the signal with the group: it is in it, and was born before. The
+    /// kernel tells births by the tick; within one, pids count up.
+    fn has(&self, pid: i32) -> bool {
+        descendants::group_of(pid) == self.leader
+            && descendants::born(pid).is_some_and(|born| {
+                born + descendants::TICK <= self.when || born <= self.when && pid <= self.last_pid
+            })
+    }
 }
 
 /// Whom a signal was sent to.
@@ -41,6 +69,12 @@ impl Leftovers {
         self.told.clear();
         self.everyone_told = false;
         self.killing = false;
+        self.rounds = 0;
+    }
+
+    /// How many times newcomers were told in this sweep.
+    pub fn rounds(&self) -> u32 {
+        self.rounds
     }
 
     /// `pid` was reaped; its number may come again.
@@ -51,12 +85,12 @@ impl Leftovers {
     }
 
     /// Sends `signal` to each that was not told yet, and SIGCONT to those that are stopped.
-    /// Calls `each` for those, before. An error: there is no list, and no other means.
+    /// Calls `each` for those, with what the sending said. An error: there is no list, and no other means.
     pub fn tell(
         &mut self,
         means: Means,
         signal: Signal,
-        mut each: impl FnMut(i32),
+        mut each: impl FnMut(i32, Result<(), Errno>),
     ) -> Result<Reach, Errno> {
         let before = self.told.len();
         let told = &mut self.told;
@@ -65,15 +99,14 @@ impl Leftovers {
                 return;
             }
             told.push(pid);
-            if means.told_group.is_some_and(|group| descendants::group_of(pid) == group) {
-                return;
+            if !means.told_group.is_some_and(|group| group.has(pid)) {
+                each(pid, kill::process(pid, signal));
             }
-            each(pid);
-            let _ = kill::process(pid, signal); // ESRCH: gone; EPERM: another user's
-            if reap::is_stopped(pid) {
+            if signal != Signal::KILL && reap::is_stopped(pid) {
                 let _ = kill::process(pid, Signal::CONT);
             }
         });
+        self.rounds += u32::from(self.told.len() > before);
         self.told.sort_unstable();
         match listed {
             Ok(()) => Ok(Reach::Listed),
@@ -88,7 +121,11 @@ impl Leftovers {
     }
 
     /// Sends SIGKILL to each that did not get it yet, as `tell` does.
-    pub fn kill(&mut self, means: Means, each: impl FnMut(i32)) -> Result<Reach, Errno> {
+    pub fn kill(
+        &mut self,
+        means: Means,
+        each: impl FnMut(i32, Result<(), Errno>),
+    ) -> Result<Reach, Errno> {
         if !self.killing {
             self.begin();
             self.killing = true;

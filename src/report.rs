@@ -16,7 +16,10 @@ use std::time::Duration;
 /// not at all (pipe(7)), and what Kubernetes keeps of a termination message.
 const MAX_BYTES: usize = 4096;
 
-/// The longest message and the longest string in a field, in bytes; what is longer is cut.
+/// The longest name, sentence, message in JSON, and string in a field, in bytes; what is longer
+/// is cut.
+const MAX_NAME: usize = 64;
+const MAX_TEXT: usize = 4000;
 const MAX_MESSAGE: usize = 1400;
 const MAX_STRING: usize = 400;
 
@@ -102,8 +105,9 @@ impl Log {
         let mut line = Buffer::new();
         match self.format {
             LogFormat::Text => {
-                let _ = write!(line, "{}: ", self.name);
-                let _ = write!(Escaped::new(&mut line, MAX_MESSAGE, false), "{message}");
+                let _ = write!(Escaped::new(&mut line, MAX_NAME, false), "{}", self.name);
+                let _ = line.write_str(": ");
+                let _ = write!(Escaped::new(&mut line, MAX_TEXT, false), "{message}");
             }
             LogFormat::Json => {
                 let name = level_name(level);

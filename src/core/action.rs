@@ -44,6 +44,8 @@ pub enum Note {
     },
     /// It was asked for again.
     StopRepeated(Signal),
+    /// It was asked for again, which ends the stop delay.
+    DelayEnded(Signal),
     /// A restart was asked for.
     RestartRequested {
         /// By this signal.

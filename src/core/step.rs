@@ -123,7 +123,10 @@ impl Step<'_> {
     fn stopping(&mut self, event: Event, tell: Option<Duration>, limit: Limit) {
         match event {
             Event::Stop(signal) => {
-                self.note(Note::StopRepeated(signal));
+                self.note(match tell {
+                    Some(_) => Note::DelayEnded(signal),
+                    None => Note::StopRepeated(signal),
+                });
                 let signal = self.config.told_to_stop(signal);
                 if tell.is_none() && self.lingers() {
                     self.todo.push(Action::ForwardToLeftovers(signal));
@@ -233,7 +236,7 @@ impl Step<'_> {
                 Next::Leave => Note::RestartRefused(signal),
             }),
             Event::Forward(signal) => self.note(Note::NoChild(signal)),
-            Event::Reaped { leftovers: true } => self.keep_telling(limit, Some(SWEEP_SIGNAL)),
+            Event::Reaped { leftovers: true } => self.keep_telling(limit, self.sweep_signal()),
             Event::Reaped { leftovers: false } => self.proceed(next),
             Event::DeadlinePassed => {
                 if self.now >= limit.time() {
@@ -354,7 +357,10 @@ impl Step<'_> {
     /// Ends what the child left, within the sweep grace and never past `limit`, the deadline
     /// of the stop or restart under way.
     fn sweep(&mut self, next: Next, leftovers: bool, limit: Option<Limit>) {
-        if !leftovers || !self.config.sweeps() {
+        // `--exit-when all` waits for them even where they are none of its business otherwise.
+        let waits =
+            self.config.sweeps() || self.config.exit_when == ExitWhen::All && next == Next::Leave;
+        if !leftovers || !waits {
             return self.proceed(next);
         }
         let grace = self.now + self.config.sweep_grace;
@@ -365,8 +371,13 @@ impl Step<'_> {
             Some(Limit::Kill(at)) => Limit::Kill(at.min(grace)),
             Some(Limit::GiveUp(at)) => Limit::GiveUp(at),
         };
-        self.keep_telling(limit, Some(SWEEP_SIGNAL));
+        self.keep_telling(limit, self.sweep_signal());
         self.state.phase = Phase::Sweeping { next, limit };
+    }
+
+    /// What a sweep says; nothing where it only waits.
+    fn sweep_signal(&self) -> Option<Signal> {
+        self.config.sweeps().then_some(SWEEP_SIGNAL)
     }
 
     /// Leftovers may have come since they were last told: a process that ends hands over its

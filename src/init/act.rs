@@ -2,11 +2,11 @@
 
 use super::Init;
 use crate::config::{ExitWhen, KillMode, Manners};
-use crate::core::{Event, SWEEP_SIGNAL, StartFailure, Status};
-use crate::kernel::signals::{self, Received};
+use crate::core::{Event, Phase, SWEEP_SIGNAL, StartFailure, Status};
+use crate::kernel::signals;
 use crate::kernel::spawn::{self, Failure, Program, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, kill, reap};
-use crate::leftovers::{self, Leftovers, Means, Reach};
+use crate::leftovers::{self, Leftovers, Means, Reach, ToldGroup};
 use crate::signal::Signal;
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ impl Init {
         deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()))
     }
 
+    pub(super) fn deadline_passed(&self) -> bool {
+        self.state.deadline().is_some_and(|deadline| clock::monotonic() >= deadline)
+    }
+
     // ---- starting a generation ----
 
     pub(super) fn next_generation(&mut self) -> Event {
@@ -39,7 +43,9 @@ impl Init {
         self.leftovers.begin();
         self.told_group = None;
         let spawned = spawn::spawn(&mut Program {
+            places: &self.places,
             argv: &self.argv,
+            shell: self.shell.as_deref_mut(),
             environment: &mut self.environment,
             mask: self.mask,
             ignores_children: self.ignores_children,
@@ -84,18 +90,21 @@ impl Init {
     /// Asks the child to end, and wakes it where it is stopped.
     pub(super) fn tell(&mut self, signal: Signal) {
         let Some(pid) = self.state.child else { return };
+        let group = self.config.kill_mode == KillMode::Group && signal == SWEEP_SIGNAL;
+        if group && self.told_group.is_none() {
+            self.told_group = Some(ToldGroup::now(pid));
+        }
         self.send_child(signal);
         if reap::is_stopped(pid) {
             self.send_child(Signal::CONT);
-        }
-        if self.config.kill_mode == KillMode::Group && signal == SWEEP_SIGNAL {
-            self.told_group = Some(pid);
         }
     }
 
     pub(super) fn kill(&mut self) {
         let Some(pid) = self.state.child else { return };
-        self.note_escalated(1, false, vec![(pid, leftovers::name_of(pid))]);
+        let mut round = Round::default();
+        round.add(pid, Ok(()));
+        self.note_escalated(round);
         self.send_child(Signal::KILL);
     }
 
@@ -108,11 +117,13 @@ impl Init {
         self.note_sent(signal, pid, sent);
     }
 
-    /// Whether this SIGCHLD came because the terminal stopped the child; then a job that is not
-    /// PID 1 stops as well, so that the shell gets its terminal back.
-    pub(super) fn child_stopped(&self, received: Received) -> bool {
+    /// Whether the child is stopped at a time when that matters: it is to end, and has to be
+    /// woken for it; or clawinit is a shell's job, which stops with it, so that the shell gets
+    /// its terminal back.
+    pub(super) fn child_stopped(&self) -> bool {
+        let ends = matches!(self.state.phase, Phase::Stopping { .. } | Phase::Restarting { .. });
         let job = !self.config.is_pid1 && self.terminal.is_some();
-        job && received.tells_of_a_stop() && self.state.child.is_some_and(reap::is_stopped)
+        (ends || job) && self.state.child.is_some_and(reap::is_stopped)
     }
 
     /// Stops this process until somebody sends SIGCONT, and passes that on.
@@ -160,15 +171,11 @@ impl Init {
     /// Tells those that were not told yet. Where that is impossible they do not exist for us:
     /// waiting for them would only take time.
     pub(super) fn tell_leftovers(&mut self, signal: Signal) -> Option<Event> {
-        let (mut count, mut named) = (0, Vec::new());
+        let mut round = Round::default();
         let means = self.means();
-        let told = self.leftovers.tell(means, signal, |pid| {
-            count += 1;
-            if named.len() < NAMED {
-                named.push((pid, leftovers::name_of(pid)));
-            }
-        });
-        self.note_sweep(signal, count, told == Ok(Reach::Everyone), &named);
+        let told = self.leftovers.tell(means, signal, |pid, sent| round.add(pid, sent));
+        round.everyone = told == Ok(Reach::Everyone);
+        self.note_told(signal, &round);
         match told {
             Ok(Reach::Listed | Reach::Everyone) => None,
             Err(errno) => {
@@ -179,30 +186,22 @@ impl Init {
     }
 
     pub(super) fn kill_leftovers(&mut self) {
-        let (mut count, mut named) = (0, Vec::new());
+        let mut round = Round::default();
         let means = self.means();
-        let killed = self.leftovers.kill(means, |pid| {
-            count += 1;
-            if named.len() < NAMED {
-                named.push((pid, leftovers::name_of(pid)));
-            }
-        });
-        self.note_escalated(count, killed == Ok(Reach::Everyone), named);
+        let killed = self.leftovers.kill(means, |pid, sent| round.add(pid, sent));
+        round.everyone = killed == Ok(Reach::Everyone);
+        self.note_escalated(round);
         if let Err(errno) = killed {
             self.note_no_list(errno);
         }
     }
 
-    /// Those that are still there, by pid and name, the first few.
-    pub(super) fn still_there(&self) -> Vec<(i32, String)> {
-        let mut named = Vec::new();
+    /// Those that are still there.
+    pub(super) fn still_there(&self) -> Round {
+        let mut round = Round::default();
         // Without a list there is nobody to name.
-        let _ = descendants::for_each_child(|pid| {
-            if named.len() < NAMED {
-                named.push((pid, leftovers::name_of(pid)));
-            }
-        });
-        named
+        let _ = descendants::for_each_child(|pid| round.add(pid, Ok(())));
+        round
     }
 
     fn means(&self) -> Means {
@@ -210,6 +209,29 @@ impl Init {
             is_pid1: self.config.is_pid1,
             // With `--exit-when all` they are the program, and are told whatever their group.
             told_group: self.told_group.filter(|_| self.config.exit_when == ExitWhen::Child),
+        }
+    }
+}
+
+/// Processes that a signal was sent to at one time.
+#[derive(Default)]
+pub(super) struct Round {
+    /// The first few, by pid and name.
+    pub named: Vec<(i32, String)>,
+    /// How many there are.
+    pub count: usize,
+    /// How many of them belong to another user, and got nothing (EPERM).
+    pub not_permitted: usize,
+    /// They are every process of the namespace, uncounted.
+    pub everyone: bool,
+}
+
+impl Round {
+    fn add(&mut self, pid: i32, sent: Result<(), Errno>) {
+        self.count += 1;
+        self.not_permitted += usize::from(sent == Err(Errno(libc::EPERM)));
+        if self.named.len() < NAMED {
+            self.named.push((pid, leftovers::name_of(pid)));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What is told, and when: the log's lines, and the story for the termination report.
 
 use super::Init;
-use super::act::NAMED;
+use super::act::{NAMED, Round};
 use crate::cli::Refused;
 use crate::config::{KillMode, Level, LogFormat, TerminationLog};
-use crate::core::{Action, Cause, Event, Note, Status};
+use crate::core::{Action, Cause, Event, Note, Phase, Status};
 use crate::kernel::entry::Start;
 use crate::kernel::signals::Sender;
 use crate::kernel::spawn::{Failure, Step};
@@ -23,11 +23,11 @@ pub(super) fn name(start: &Start) -> &'static str {
 }
 
 /// Help, version or licence, on standard output.
-pub(super) fn print(text: &str) -> u8 {
-    match descriptors::print(text.as_bytes()) {
-        Ok(()) => 0,
-        Err(_) => 1,
-    }
+pub(super) fn print(start: &Start, text: &str) -> u8 {
+    let Err(errno) = descriptors::print(text.as_bytes()) else { return 0 };
+    let mut log = Log::new(name(start), Level::Error, LogFormat::Text);
+    log.line(Level::Error, "usage", format_args!("standard output: {errno}"), &[]);
+    1
 }
 
 /// A wrong command line: one line. By a name of another init its usage follows.
@@ -60,8 +60,8 @@ pub(super) fn asker(sender: Sender) -> Asker {
     }
 }
 
-/// Whom `kill(-1)` reaches.
-const EVERYONE: &str = "every process here (there is no /proc to list the child's own)";
+/// How many rounds of one sweep are told of.
+const ROUNDS_TOLD: u32 = 4;
 
 impl Init {
     fn line(&mut self, level: Level, event: &str, message: fmt::Arguments, fields: &[Field]) {
@@ -73,6 +73,15 @@ impl Init {
     pub(super) fn cannot_start(&mut self, why: fmt::Arguments) -> u8 {
         self.line(Level::Error, "start-failed", why, &[]);
         125
+    }
+
+    /// The kernel, or a filter of system calls, does not let clawinit wait for signals: nothing
+    /// can be done any more but to say so.
+    pub(super) fn cannot_wait(&mut self, errno: Errno) -> u8 {
+        let said =
+            format_args!("cannot wait for signals: rt_sigtimedwait: {errno}; leaving with 70");
+        self.line(Level::Error, "panic", said, &[]);
+        70
     }
 
     pub(super) fn note_started(&mut self, pid: i32) {
@@ -111,7 +120,7 @@ impl Init {
             }
             (Step::User, _) => format!("--user: {errno}"),
             (Step::NoNewPrivs, _) => format!("--no-new-privs: {errno}"),
-            (Step::Execute, libc::ENOENT) if descriptors::exists(self.command.0[0]) => format!(
+            (Step::Execute, libc::ENOENT) if descriptors::exists(&self.places) => format!(
                 "{command}: it is there, but its interpreter is not (the #! line's program, or the dynamic loader)"
             ),
             (Step::Execute, libc::ENOENT) if self.command.0[0].to_bytes().contains(&b'/') => {
@@ -123,7 +132,7 @@ impl Init {
             (Step::Execute, libc::ENOEXEC) => {
                 format!("{command}: no program for this machine, and no #! line ({errno})")
             }
-            (Step::Execute, libc::EACCES) if descriptors::is_folder(self.command.0[0]) => {
+            (Step::Execute, libc::EACCES) if descriptors::is_folder(&self.places) => {
                 format!("{command}: it is a folder")
             }
             (Step::Execute, libc::EACCES) => format!("{command}: {errno}; chmod +x it?"),
@@ -178,6 +187,9 @@ impl Init {
                 self.requested("restart", "restart-requested", signal, within);
             }
             Note::StopRepeated(signal) => self.request_changes_nothing(signal, "stopping already"),
+            Note::DelayEnded(signal) => {
+                self.request_changes_nothing(signal, "stopping already; the stop delay ends here");
+            }
             Note::RestartFolded(signal) => {
                 self.request_changes_nothing(signal, "restarting already")
             }
@@ -282,9 +294,14 @@ impl Init {
             ("sender", Value::Text(&command)),
             ("deadline_ms", Value::Number(within.as_millis() as i64)),
         ];
-        let said =
-            format_args!("{what} requested by {asker}: {signal}, {} to finish", Span(within));
-        self.line(Level::Info, event, said, &fields);
+        if within.is_zero() {
+            let said = format_args!("{what} requested by {asker}: {signal}, at once");
+            self.line(Level::Info, event, said, &fields);
+        } else {
+            let said =
+                format_args!("{what} requested by {asker}: {signal}, {} to finish", Span(within));
+            self.line(Level::Info, event, said, &fields);
+        }
     }
 
     fn request_changes_nothing(&mut self, signal: Signal, why: &str) {
@@ -310,39 +327,56 @@ impl Init {
         self.line(level, "reaped", said, &fields);
     }
 
-    pub(super) fn note_sweep(
-        &mut self,
-        signal: Signal,
-        count: u32,
-        all: bool,
-        named: &[(i32, String)],
-    ) {
-        if count == 0 && !all {
+    /// Leftovers were asked to end. A program that forks for ever would fill the log: after a
+    /// few rounds of newcomers the rest is for those who asked for more lines.
+    pub(super) fn note_told(&mut self, signal: Signal, round: &Round) {
+        if round.count == 0 && !round.everyone {
             return;
         }
-        let names = if all { EVERYONE.to_owned() } else { Names(named).to_string() };
+        let names = Names(round).to_string();
         let fields = [
-            ("leftovers", Value::Number(count.into())),
+            ("leftovers", Value::Number(round.count as i64)),
             ("processes", Value::Text(&names)),
             ("signal", Value::Text(&signal)),
         ];
-        let more = And(count as usize - named.len().min(count as usize));
-        let said = format_args!("sweeping what the child left: {signal} to {names}{more}");
-        self.line(Level::Info, "sweep", said, &fields);
+        let level = if self.leftovers.rounds() > ROUNDS_TOLD { Level::Debug } else { Level::Info };
+        match self.state.phase {
+            Phase::Sweeping { .. } => {
+                let said = format_args!("sweeping what the child left: {signal} to {names}");
+                self.line(level, "sweep", said, &fields);
+            }
+            _ => {
+                let said = format_args!("{signal} to those that go on without the child: {names}");
+                self.line(level, "told", said, &fields);
+            }
+        }
+        self.note_not_permitted(signal, round);
     }
 
-    pub(super) fn note_escalated(&mut self, count: u32, all: bool, named: Vec<(i32, String)>) {
-        if count == 0 && !all {
+    pub(super) fn note_escalated(&mut self, round: Round) {
+        if round.count == 0 && !round.everyone {
             return;
         }
-        let names = if all { EVERYONE.to_owned() } else { Names(&named).to_string() };
-        let fields = [("killed", Value::Number(count.into())), ("processes", Value::Text(&names))];
-        let more = And(count as usize - named.len().min(count as usize));
-        let said = format_args!("the time is up: SIGKILL for {names}{more}");
-        self.line(Level::Warn, "escalated", said, &fields);
+        let names = Names(&round).to_string();
+        let fields =
+            [("killed", Value::Number(round.count as i64)), ("processes", Value::Text(&names))];
+        let level = if self.leftovers.rounds() > ROUNDS_TOLD { Level::Debug } else { Level::Warn };
+        self.line(level, "escalated", format_args!("the time is up: SIGKILL for {names}"), &fields);
+        self.note_not_permitted(Signal::KILL, &round);
         self.story.killed = true;
-        self.story.victims.extend(named);
+        self.story.victims.extend(round.named);
         self.story.victims.truncate(NAMED);
+    }
+
+    fn note_not_permitted(&mut self, signal: Signal, round: &Round) {
+        let count = round.not_permitted;
+        if count > 0 {
+            let fields = [("signal", Value::Text(&signal)), ("count", Value::Number(count as i64))];
+            let said = format_args!(
+                "{signal} is not permitted for {count} of them: they run as another user, and clawinit does not run as root"
+            );
+            self.line(Level::Warn, "warning", said, &fields);
+        }
     }
 
     pub(super) fn note_no_list(&mut self, errno: Errno) {
@@ -395,6 +429,22 @@ impl Init {
 
     // ---- leaving ----
 
+    /// The log has the report then: in a field of its own, or behind the sentence.
+    fn note_report_not_written(&mut self, errno: Errno, report: &report::Buffer) {
+        let why = match errno {
+            Errno(libc::ELOOP) => "a link is in its place, which is not followed".to_owned(),
+            errno => errno.to_string(),
+        };
+        let text = String::from_utf8_lossy(report.as_bytes());
+        let fields = [("report", Value::Json(&text.trim_end()))];
+        let behind = match self.log.format {
+            LogFormat::Text => format!(": {}", text.trim_end()),
+            LogFormat::Json => String::new(),
+        };
+        let said = format_args!("the termination report could not be written: {why}{behind}");
+        self.line(Level::Warn, "report-not-written", said, &fields);
+    }
+
     pub(super) fn exit(&mut self, code: u8) {
         self.port_settled();
         let now = clock::monotonic();
@@ -420,13 +470,7 @@ impl Init {
         if self.config.termination_log != TerminationLog::Off {
             let report = self.story.report(&self.state, code, now, self.log.dropped());
             if let Err(errno) = report::write_report(self.config.termination_log, &report) {
-                let text = String::from_utf8_lossy(report.as_bytes()).into_owned();
-                let fields = [("report", Value::Json(&text.trim_end()))];
-                let said = format_args!(
-                    "the termination report could not be written: {errno}: {}",
-                    text.trim_end()
-                );
-                self.line(Level::Warn, "report-not-written", said, &fields);
+                self.note_report_not_written(errno, &report);
             }
         }
         if let Some(terminal) = self.terminal.filter(|_| !self.config.is_pid1) {
@@ -436,29 +480,24 @@ impl Init {
     }
 }
 
-/// How many were not named.
-struct And(usize);
-
-impl fmt::Display for And {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
-    }
-}
-
-/// Processes by pid and name: `12 (sleep), 13 (nc)`.
-struct Names<'a>(&'a [(i32, String)]);
+/// Processes by pid and name: `12 (sleep), 13 (nc) and 4 more`.
+struct Names<'a>(&'a Round);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
+        let Round { named, count, everyone, .. } = self.0;
+        if *everyone {
+            return f.write_str("every process here (there is no /proc of this PID namespace)");
+        }
+        if named.is_empty() {
             return f.write_str("processes that cannot be listed");
         }
-        for (i, (pid, name)) in self.0.iter().enumerate() {
+        for (i, (pid, name)) in named.iter().enumerate() {
             write!(f, "{}{pid} ({name})", if i == 0 { "" } else { ", " })?;
         }
-        Ok(())
+        match count - named.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }

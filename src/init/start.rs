@@ -4,7 +4,7 @@ use super::Init;
 use crate::config::{Config, Level, Manners, Subreaper};
 use crate::core::State;
 use crate::kernel::entry::{self, Start};
-use crate::kernel::spawn::Environment;
+use crate::kernel::spawn::{self, Environment};
 use crate::kernel::terminal::Terminal;
 use crate::kernel::{clock, process, signals};
 use crate::leftovers::Leftovers;
@@ -18,16 +18,19 @@ impl Init {
         let command = Command(start.args[command..].to_vec());
         let mut argv: Vec<_> = command.0.iter().map(|word| word.as_ptr()).collect();
         argv.push(std::ptr::null());
+        let drop_in = config.manners != Manners::Clawinit;
         let now = clock::monotonic();
         Init {
             state: State::new(now.as_nanos() as u64),
             log: Log::new(super::say::name(start), config.log_level, config.log_format),
             story: Story::default(),
+            places: spawn::places(command.0[0]),
             command,
+            shell: drop_in.then(|| vec![std::ptr::null(); argv.len() + 1]),
             argv,
             environment: environment(start, &config),
             mask: start.mask,
-            ignores_children: signals::expect_children(!config.is_pid1),
+            ignores_children: signals::expect_children(),
             terminal: Terminal::find(),
             last_child: 0,
             folder: None,
@@ -70,18 +73,24 @@ impl Init {
         entry::on_panic(super::say::panicked);
         if self.config.can_restart() {
             self.folder = process::folder();
+            if self.folder.is_none() {
+                let said = format_args!(
+                    "the folder it was started in was removed or cannot be named: later generations start in /"
+                );
+                self.log.line(Level::Warn, "warning", said, &[]);
+            }
         }
         process::leave_folder();
         for warning in warnings {
             self.log.line(Level::Warn, "warning", format_args!("{warning}"), &[]);
         }
+        let advice = match self.config.manners {
+            Manners::Clawinit => Some("leave out --subreaper off"),
+            Manners::Tini => Some("use -s"),
+            Manners::Catatonit | Manners::DumbInit => None, // they say nothing of it
+        };
         let orphans_come = self.config.is_pid1 || process::is_subreaper();
-        if !orphans_come {
-            let advice = match self.config.manners {
-                Manners::Clawinit => "leave out --subreaper off",
-                Manners::Tini => "use -s",
-                Manners::Catatonit | Manners::DumbInit => "run it as PID 1",
-            };
+        if let Some(advice) = advice.filter(|_| !orphans_come) {
             let said = format_args!(
                 "neither PID 1 nor a subreaper: orphans go elsewhere, zombie reaping won't work for them; {advice}"
             );

@@ -7,6 +7,11 @@ pub fn monotonic() -> Duration {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// Since boot, sleep included: what `/proc` counts births by (`CLOCK_BOOTTIME`).
+pub fn since_boot() -> Duration {
+    read(libc::CLOCK_BOOTTIME)
+}
+
 /// Since 1970-01-01 UTC, for people to read (`CLOCK_REALTIME`).
 pub fn realtime() -> Duration {
     read(libc::CLOCK_REALTIME)
@@ -14,7 +19,7 @@ pub fn realtime() -> Duration {
 
 fn read(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is ours and large enough. Neither clock can fail (clock_gettime(2)).
+    // SAFETY: `time` is ours and large enough. No clock of these can fail (clock_gettime(2)).
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

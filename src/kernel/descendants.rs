@@ -4,6 +4,7 @@ use super::Errno;
 use super::descriptors::File;
 use super::process;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Whether `/proc` is there and counts pids as we do: one that was mounted outside our PID
 /// namespace has other numbers, and a signal to those would hit strangers.
@@ -41,6 +42,30 @@ pub fn for_each_child(mut each: impl FnMut(i32)) -> Result<(), Errno> {
             }
         }
     }
+}
+
+/// How exactly the kernel tells when a process was born: USER_HZ is 100 on every architecture
+/// that clawinit is built for.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// When a process was born, since boot: field 22 of `/proc/PID/stat` (proc_pid_stat(5)), rounded
+/// down to a tick.
+pub fn born(pid: i32) -> Option<Duration> {
+    let mut buffer = [0; 512];
+    let stat = std::str::from_utf8(read(pid, "stat", &mut buffer)).ok()?;
+    // The name in parentheses may hold blanks and parentheses; field 3 is behind it.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let ticks: u32 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
+    Some(TICK * ticks)
+}
+
+/// The pid that was given out last in our PID namespace: field 5 of `/proc/loadavg`. 0 where
+/// that cannot be read.
+pub fn last_pid() -> i32 {
+    let mut buffer = [0; 128];
+    let read = File::open(c"/proc/loadavg", libc::O_RDONLY).and_then(|f| f.read(&mut buffer));
+    let text = std::str::from_utf8(&buffer[..read.unwrap_or(0)]).unwrap_or_default();
+    text.split_ascii_whitespace().nth(4).and_then(|pid| pid.parse().ok()).unwrap_or(0)
 }
 
 /// The process group of a child of ours.

@@ -4,7 +4,9 @@
 //! file to be opened would become it, and would get the log.
 
 use super::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// An open file of our own, closed when it is dropped.
 pub struct File(i32);
@@ -68,19 +70,28 @@ pub(super) fn write(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
 /// Writes to the end of a file that came with the process, wherever its offset is, and moves
 /// that offset, which others share, behind what was written.
 pub(super) fn append(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
+    write_with(fd, bytes, libc::RWF_APPEND).or_else(|_| {
+        // Linux before 4.16, or a file system that knows no such flag.
+        // SAFETY: touches no memory. Where it fails the write goes to the offset as it is.
+        unsafe { libc::lseek(fd, 0, libc::SEEK_END) };
+        write(fd, bytes)
+    })
+}
+
+/// Writes without waiting for room, whatever the descriptor's own flags are.
+pub(super) fn write_now(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
+    write_with(fd, bytes, libc::RWF_NOWAIT)
+}
+
+/// pwritev2(2) at the current offset.
+fn write_with(fd: i32, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let here: libc::c_long = -1; // "the current offset", low and high half
     // SAFETY: one iovec over readable bytes, which the call only reads.
     let took = unsafe {
-        libc::syscall(libc::SYS_pwritev2, fd, &raw const part, 1, here, here, libc::RWF_APPEND)
+        libc::syscall(libc::SYS_pwritev2, fd, &raw const part, 1usize, here, here, flags)
     };
-    if took >= 0 {
-        return Ok(took as usize);
-    }
-    // Linux before 4.16, or a file system that knows no such flag.
-    // SAFETY: touches no memory. Where it fails the write goes to the offset as it is.
-    unsafe { libc::lseek(fd, 0, libc::SEEK_END) };
-    write(fd, bytes)
+    Errno::check(took).map(|n| n as usize)
 }
 
 /// Closes every descriptor above 2: what the caller handed over is the child's now, and a
@@ -109,27 +120,16 @@ pub fn print(mut text: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether something is at `path`, or, for a bare name, in a folder of PATH.
-pub fn exists(name: &CStr) -> bool {
-    find(name).is_some()
+/// Whether something is at one of these paths.
+pub fn exists(places: &[CString]) -> bool {
+    places.iter().any(|place| as_path(place).symlink_metadata().is_ok())
 }
 
-/// Whether that is a folder.
-pub fn is_folder(name: &CStr) -> bool {
-    find(name).is_some_and(|path| path.is_dir())
+/// Whether there is a folder at one of them.
+pub fn is_folder(places: &[CString]) -> bool {
+    places.iter().any(|place| as_path(place).is_dir())
 }
 
-fn find(name: &CStr) -> Option<std::path::PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    let name = std::path::Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    if name.as_os_str().is_empty() {
-        return None;
-    }
-    if name.as_os_str().as_bytes().contains(&b'/') {
-        return name.symlink_metadata().is_ok().then(|| name.to_owned());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|path| path.symlink_metadata().is_ok())
+fn as_path(place: &CString) -> &Path {
+    Path::new(OsStr::from_bytes(place.as_bytes()))
 }

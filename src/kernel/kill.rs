@@ -9,11 +9,11 @@ pub fn process(pid: i32, signal: Signal) -> Result<(), Errno> {
     send(pid, signal)
 }
 
-/// Sends `signal` to the process group that `leader` leads, or to it alone where it has left
-/// that group and nobody is in it. Only while the leader is not reaped: after that the number
-/// may be somebody else's.
+/// Sends `signal` to the process group that `leader` leads, and to itself where it has moved to
+/// another. Only while the leader is not reaped: after that the number may be somebody else's.
 pub fn group(leader: i32, signal: Signal) -> Result<(), Errno> {
-    send(-leader, signal).or_else(|_| send(leader, signal))
+    let sent = send(-leader, signal);
+    if super::descendants::group_of(leader) == leader { sent } else { send(leader, signal) }
 }
 
 /// Sends `signal` to every process of the PID namespace but PID 1. Only as PID 1.
@@ -24,7 +24,8 @@ pub fn everyone(signal: Signal) -> Result<(), Errno> {
 /// Whether there is anybody in this process group.
 pub(super) fn group_exists(pgrp: i32) -> bool {
     // SAFETY: signal 0 is sent to nobody (kill(2)); touches no memory.
-    pgrp > 0 && unsafe { libc::kill(-pgrp, 0) == 0 }
+    let asked = Errno::check(i64::from(unsafe { libc::kill(-pgrp, 0) }));
+    pgrp > 0 && asked != Err(Errno(libc::ESRCH)) // EPERM: another user's
 }
 
 /// Sends `signal` to this process itself.

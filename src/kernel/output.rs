@@ -5,8 +5,9 @@
 //! makes another open file of the same thing. A regular file has no reader to wait for and is
 //! written to as it came, at its end: opened anew it would have an offset of its own, and
 //! clawinit and the child would write over each other. A socket has MSG_DONTWAIT. Without `/proc`, or without the
-//! right to open it, poll(2) asks first; a line is at most PIPE_BUF long, so a pipe that has room
-//! has room for it.
+//! right to open it, RWF_NOWAIT makes the one write not wait (pwritev2(2); pipes know it since
+//! Linux 6.4). Where even that is unknown, poll(2) asks first, and only a child that fills the
+//! last room of the same pipe between the two calls can still make clawinit wait.
 
 use super::Errno;
 use super::descriptors::{self, File};
@@ -23,8 +24,8 @@ pub enum Output {
     File,
     /// A socket, such as the journal's.
     Socket,
-    /// As it came; asked with poll(2) before each write.
-    Polled,
+    /// As it came, shared with the child.
+    Shared,
 }
 
 impl Output {
@@ -37,12 +38,12 @@ impl Output {
             Output::Reopened(file) => file.write(line)?,
             Output::File => descriptors::append(2, line)?,
             Output::Socket => send(line)?,
-            Output::Unopened | Output::Polled => {
-                if !has_room() {
-                    return Err(Errno(libc::EAGAIN));
+            Output::Unopened | Output::Shared => match descriptors::write_now(2, line) {
+                Err(Errno(libc::EOPNOTSUPP | libc::ENOSYS)) if has_room() => {
+                    descriptors::write(2, line)?
                 }
-                descriptors::write(2, line)?
-            }
+                took => took?,
+            },
         };
         if took == line.len() { Ok(()) } else { Err(Errno(libc::ENOSPC)) }
     }
@@ -59,7 +60,7 @@ fn open() -> Output {
         libc::S_IFSOCK => Output::Socket,
         _ => {
             let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-            File::open(c"/proc/self/fd/2", flags).map_or(Output::Polled, Output::Reopened)
+            File::open(c"/proc/self/fd/2", flags).map_or(Output::Shared, Output::Reopened)
         }
     }
 }

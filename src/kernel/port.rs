@@ -133,6 +133,9 @@ fn find_listener(table: &str, port: u16) -> Option<u64> {
 
 /// A process that has this socket open, with its name; `None` where we may not look.
 pub fn holder(inode: u64) -> Option<(i32, String)> {
+    if !super::descendants::proc_is_ours() {
+        return None; // its pids are those of another namespace
+    }
     let link = format!("socket:[{inode}]");
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {

@@ -1,5 +1,6 @@
 //! wait(2).
 
+use super::Errno;
 use crate::core::Status;
 use crate::signal::Signal;
 
@@ -16,11 +17,16 @@ pub enum Reaped {
 /// Reaps one dead child if there is one.
 pub fn next() -> Reaped {
     let mut status = 0;
-    // SAFETY: `status` is ours.
-    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
-        0 => Reaped::NoneDead,
-        pid if pid > 0 => Reaped::One(pid, decode(status)),
-        _ => Reaped::NoChildren, // ECHILD; with WNOHANG there is no EINTR
+    loop {
+        // SAFETY: `status` is ours.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        return match Errno::check(i64::from(pid)) {
+            Ok(0) => Reaped::NoneDead,
+            Ok(_) => Reaped::One(pid, decode(status)),
+            Err(Errno(libc::EINTR)) => continue,
+            Err(Errno(libc::ECHILD)) => Reaped::NoChildren,
+            Err(_) => Reaped::NoneDead, // nobody knows; a deadline will tell
+        };
     }
 }
 

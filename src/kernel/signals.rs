@@ -43,11 +43,6 @@ impl Received {
     pub(super) fn queued(&self) -> Option<&libc::siginfo_t> {
         (self.info.si_code == libc::SI_QUEUE).then_some(&self.info)
     }
-
-    /// Of SIGCHLD: whether a child stopped rather than ended.
-    pub fn tells_of_a_stop(&self) -> bool {
-        self.info.si_code == libc::CLD_STOPPED
-    }
 }
 
 /// Blocks every signal and returns the mask that was in force. To be called before anything
@@ -84,14 +79,12 @@ pub(super) fn set_mask(mask: Mask) {
 
 /// Gives SIGCHLD its default disposition, since children of a process that ignores it leave no
 /// status behind and wait(2) says ECHILD, and returns whether it was ignored.
-/// `stops`: also tell of children that stop.
-pub fn expect_children(stops: bool) -> bool {
+pub fn expect_children() -> bool {
     // SAFETY: a zeroed sigaction is valid: default disposition, no flags, empty mask.
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: as above; it is written to.
     let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
     new.sa_sigaction = libc::SIG_DFL;
-    new.sa_flags = if stops { 0 } else { libc::SA_NOCLDSTOP };
     // SAFETY: both are ours. The call cannot fail for SIGCHLD (sigaction(2)).
     unsafe { libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old) };
     old.sa_sigaction == libc::SIG_IGN
@@ -104,17 +97,22 @@ pub(super) fn ignore_children() {
 }
 
 /// The next signal, or `None` after `timeout` or when the wait was disturbed. All signals have
-/// to be blocked. Without a timeout it waits for ever and wakes for nothing else.
-pub fn wait(timeout: Option<Duration>) -> Option<Received> {
-    take(u64::MAX, timeout)
+/// to be blocked. Without a timeout it waits for ever and wakes for nothing else. An error: the
+/// kernel or a filter does not let us wait, and to try again would be a busy loop.
+pub fn wait(timeout: Option<Duration>) -> Result<Option<Received>, Errno> {
+    match take(u64::MAX, timeout) {
+        Ok(received) => Ok(Some(received)),
+        Err(Errno(libc::EAGAIN | libc::EINTR)) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Takes `signal` from the queue if it is there.
 pub fn take_pending(signal: Signal) -> Option<Received> {
-    take(1 << (signal.number() - 1), Some(Duration::ZERO))
+    take(1 << (signal.number() - 1), Some(Duration::ZERO)).ok()
 }
 
-fn take(set: u64, timeout: Option<Duration>) -> Option<Received> {
+fn take(set: u64, timeout: Option<Duration>) -> Result<Received, Errno> {
     let time = timeout.map(|t| libc::timespec {
         tv_sec: t.as_secs() as _, // the C library's time_t, 64 bits wide on both targets
         tv_nsec: t.subsec_nanos() as _,
@@ -132,7 +130,7 @@ fn take(set: u64, timeout: Option<Duration>) -> Option<Received> {
             MASK_BYTES,
         )
     };
-    let signal = Signal::new(Errno::check(result).ok()? as i32)?;
+    let signal = Signal::new(Errno::check(result)? as i32).ok_or(Errno(libc::EAGAIN))?;
     let from_process = info.si_code <= 0 && info.si_code != libc::SI_TIMER
         || signal == Signal::CHLD && info.si_code != libc::SI_KERNEL;
     let sender = if from_process {
@@ -142,5 +140,5 @@ fn take(set: u64, timeout: Option<Duration>) -> Option<Received> {
     } else {
         Sender::Kernel
     };
-    Some(Received { signal, sender, info })
+    Ok(Received { signal, sender, info })
 }

@@ -9,14 +9,19 @@ use super::privileges;
 use super::signals::{self, Mask};
 use super::terminal::Terminal;
 use super::{Errno, process};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Write;
 use std::mem::MaybeUninit;
 
 /// How a child starts.
 pub struct Program<'a> {
+    /// Where the command may be, in the order to try: see [`places`].
+    pub places: &'a [CString],
     /// The command and its arguments, a null pointer at the end.
     pub argv: &'a [*const c_char],
+    /// Room for a shell and its arguments, one longer than `argv`, where a script without a `#!`
+    /// line is to be run by it, as glibc's execvp(3) does.
+    pub shell: Option<&'a mut [*const c_char]>,
     /// Its environment.
     pub environment: &'a mut Environment,
     /// The signal mask that clawinit was started with.
@@ -57,8 +62,8 @@ pub enum Step {
     Execute,
 }
 
-/// musl's execvpe keeps a path of PATH_MAX + NAME_MAX on its stack (4,352 bytes), and the rest
-/// is shallow. What the child touches stays with us as dirty pages, so no more than that, twice.
+/// The child calls nothing that needs much: no search, no formatting but of one number. What it
+/// touches stays with us as dirty pages.
 const STACK_BYTES: usize = 12 * 1024;
 
 #[repr(align(16))]
@@ -136,14 +141,54 @@ fn become_program(program: &mut Program) -> Failure {
         signals::ignore_children();
     }
     signals::set_mask(program.mask);
-    // SAFETY: both arrays end with a null pointer and hold C strings that live as long as the
-    // process.
-    unsafe {
-        libc::execvpe(program.argv[0], program.argv.as_ptr(), program.environment.pointers.as_ptr())
-    };
-    let errno = Errno::last();
+    let errno = execute(program);
     signals::block_all(); // the parent's own mask is another; this is for a tidy end
     Failure { step: Step::Execute, errno }
+}
+
+/// Tries each place, as execvp(3) does: one that is not there is passed over, and so is one that
+/// may not be executed, but that is the answer if there is no other.
+fn execute(program: &mut Program) -> Errno {
+    let environment = program.environment.pointers.as_ptr();
+    let mut answer = Errno(libc::ENOENT);
+    for place in program.places {
+        // SAFETY: a C string and two arrays of C strings with a null pointer at the end, all of
+        // which live as long as the process.
+        unsafe { libc::execve(place.as_ptr(), program.argv.as_ptr(), environment) };
+        match Errno::last() {
+            Errno(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG)
+                if program.places.len() > 1 => {}
+            Errno(libc::EACCES) => answer = Errno(libc::EACCES),
+            Errno(libc::ENOEXEC) => {
+                if let Some(shell) = &mut program.shell {
+                    (shell[0], shell[1]) = (c"/bin/sh".as_ptr(), place.as_ptr());
+                    shell[2..].copy_from_slice(&program.argv[1..]);
+                    // SAFETY: as above; the null pointer at the end was copied.
+                    unsafe { libc::execve(shell[0], shell.as_ptr(), environment) };
+                }
+                return Errno(libc::ENOEXEC);
+            }
+            other => return other,
+        }
+    }
+    answer
+}
+
+/// Where a command may be: its own path, or, for a bare name, the folders of PATH (environ(7)).
+/// Looked up here, since the child has no memory of its own to do it in.
+pub fn places(command: &CStr) -> Vec<CString> {
+    let name = command.to_bytes();
+    if name.is_empty() || name.contains(&b'/') {
+        return vec![command.to_owned()];
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/bin:/usr/bin".into());
+    path.as_encoded_bytes()
+        .split(|byte| *byte == b':')
+        .filter_map(|folder| {
+            let slash: &[u8] = if folder.is_empty() { b"" } else { b"/" }; // "": the working folder
+            CString::new([folder, slash, name].concat()).ok()
+        })
+        .collect()
 }
 
 /// An environment for execve(2), built once and changed in two places afterwards.
@@ -162,7 +207,7 @@ impl Environment {
     pub fn new(
         given: impl Iterator<Item = &'static CStr>,
         drop: impl Fn(&[u8]) -> bool,
-        added: Vec<std::ffi::CString>,
+        added: Vec<CString>,
     ) -> Environment {
         let mut env = Environment { pointers: Vec::new(), generation: None, listener: None };
         let mut own = [0; 48];

@@ -10,12 +10,17 @@ impl Terminal {
     /// Standard input, output or error, the first that is our controlling terminal with us in
     /// its foreground. A background job finds none, and takes it from nobody.
     pub fn find() -> Option<Terminal> {
-        // SAFETY: cannot fail, touches no memory.
-        let own = unsafe { libc::getpgrp() };
-        (0..=2)
-            // SAFETY: a descriptor that is closed or no terminal makes it -1.
-            .find(|fd| unsafe { libc::tcgetpgrp(*fd) } == own)
-            .map(|fd| Terminal { fd })
+        (0..=2).map(|fd| Terminal { fd }).find(|terminal| terminal.is_ours())
+    }
+
+    /// Whether our own group is in its foreground.
+    fn is_ours(self) -> bool {
+        // SAFETY: both touch no memory; a descriptor that is closed or no terminal makes it -1.
+        let (now, own) = unsafe { (libc::tcgetpgrp(self.fd), libc::getpgrp()) };
+        // Groups outside our PID namespace are all 0. A read tells them apart: in the background
+        // it fails, since SIGTTIN is blocked, and a read of nothing takes nothing.
+        // SAFETY: no byte is written to the null pointer.
+        now == own && (own != 0 || unsafe { libc::read(self.fd, std::ptr::null_mut(), 0) } == 0)
     }
 
     /// Puts the process group `pgrp` into the foreground. SIGTTOU has to be blocked, or a
@@ -38,8 +43,8 @@ impl Terminal {
 
     /// Whether the foreground is ours to hand on: our own, that of `child`, or nobody's.
     pub fn is_left_to_us(self, child: i32) -> bool {
-        // SAFETY: both touch no memory; a terminal that is gone makes it -1.
-        let (now, own) = unsafe { (libc::tcgetpgrp(self.fd), libc::getpgrp()) };
-        now == own || now == child || !super::kill::group_exists(now)
+        // SAFETY: touches no memory; a terminal that is gone makes it -1.
+        let now = unsafe { libc::tcgetpgrp(self.fd) };
+        now == child || self.is_ours() || now > 0 && !super::kill::group_exists(now)
     }
 }

@@ -88,6 +88,7 @@ fn show_action(action: &Action) -> String {
         Action::Note(note) => match note {
             Note::StopRequested { within, .. } => format!("(stop {within:?})"),
             Note::StopRepeated(_) => "(stop again)".into(),
+            Note::DelayEnded(_) => "(delay ended)".into(),
             Note::RestartRequested { within, .. } => format!("(restart {within:?})"),
             Note::RestartFolded(_) => "(folded)".into(),
             Note::RestartRefused(_) => "(refused)".into(),
@@ -357,7 +358,7 @@ fn stopping_before_the_child_is_told() {
         stopped(state(phase, true), 129, false),
         Child,
         [
-            "(stop again), tell SIGTERM | stopping kill@129",
+            "(delay ended), tell SIGTERM | stopping kill@129",
             "(refused)",
             "forward SIGHUP",
             "-", "-", "-",
