@@ -148,6 +148,13 @@ fn usage_errors_leave_with_2_and_one_line() {
         assert!(line.contains(expected), "{arguments:?}: {line}");
         assert_eq!(code, 2, "{arguments:?}");
     }
+    for text in ["300", "garbage"] {
+        let mut command = start(&folder);
+        command.env("CLAWINIT_RESTART_CODE", text);
+        let (line, code) = failure(command);
+        assert!(line.contains(&format!("CLAWINIT_RESTART_CODE: \"{text}\" is no exit")), "{line}");
+        assert_eq!(code, 2);
+    }
     let mut command = start(&folder);
     command.env("GATEWAY_TOKEN_FILE", "/x");
     let (line, code) = failure(command);
