@@ -59,7 +59,7 @@ pub fn run(ask: &Ask) -> Result<ExitCode, Failure> {
                     return ended(ask, &old);
                 }
                 let since = *gone_since.get_or_insert_with(|| {
-                    if !process::descends_from_init() {
+                    if may_end_container(&old) && !process::descends_from_init() {
                         foretell(ask, &old);
                     }
                     Instant::now()
@@ -101,6 +101,11 @@ pub fn run(ask: &Ask) -> Result<ExitCode, Failure> {
 /// A container ends with its PID 1, and the verb with it.
 fn ends_container(old: &Holder) -> bool {
     old.pid == 1 && !old.restarts_itself
+}
+
+/// clawinit, and a gateway that starts itself again, keep the container.
+fn may_end_container(old: &Holder) -> bool {
+    old.supervisor.kind != Kind::Clawinit && !old.restarts_itself
 }
 
 /// The last word, where the container may end before another.
