@@ -4,14 +4,15 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{
-    Folder, Gateway, Random, failure, is_root, outcome, port_in, start, verb, wait_for,
+    Folder, Gateway, PATIENCE, Random, failure, is_root, outcome, port_in, start, verb, wait_for,
 };
 
 /// Stands in for clawinit: names itself, forwards SIGTERM, leaves with the code.
@@ -121,16 +122,34 @@ fn stop_that_does_not_happen_in_time_is_no_success() {
     assert!(said.contains("did not stop within"), "{said}");
 }
 
+/// A process that is no gateway, and to which the pid in the lock file at `path` has
+/// come. It did not start in the same clock tick: a pid takes longer to come round.
+fn bystander(path: &Path) -> Child {
+    let text = fs::read_to_string(path).unwrap();
+    let mut holder: Value = serde_json::from_str(&text).unwrap();
+    let begun = Instant::now();
+    loop {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let start_time = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19);
+        if start_time != Some(holder["start_time"].to_string().as_str()) {
+            holder["pid"] = child.id().into();
+            fs::write(path, holder.to_string()).unwrap();
+            return child;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(begun.elapsed() < PATIENCE, "the clock stands still");
+    }
+}
+
 #[test]
 fn verbs_never_signal_a_pid_whose_lock_is_not_held() {
     let folder = Folder::new("stale-pid");
     let mut gateway = Gateway::start(&folder);
     gateway.kill();
-    let mut bystander = Command::new("sleep").arg("600").spawn().unwrap();
     let path = folder.state().join("gateway.lock");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace(&gateway.pid().to_string(), &bystander.id().to_string()))
-        .unwrap();
+    let mut bystander = bystander(&path);
     let (value, _, _) = outcome(verb(&folder, "stop"));
     assert_eq!(value["reason"], "not running");
     let (value, code, _) = outcome(verb(&folder, "restart"));
@@ -332,11 +351,8 @@ fn stop_waits_for_the_name_of_a_gateway_that_starts_and_spares_who_has_the_old_p
     let folder = Folder::new("starting");
     let mut gateway = Gateway::start(&folder);
     gateway.kill();
-    let mut bystander = Command::new("sleep").arg("600").spawn().unwrap();
     let lock = folder.state().join("gateway.lock");
-    let text = fs::read_to_string(&lock).unwrap();
-    fs::write(&lock, text.replace(&gateway.pid().to_string(), &bystander.id().to_string()))
-        .unwrap();
+    let mut bystander = bystander(&lock);
     // Keeps the next generation between its lock and its name.
     let state = folder.state().join("state.json");
     fs::remove_file(&state).unwrap();
@@ -370,11 +386,8 @@ fn name_of_a_process_that_is_gone_is_signalled_by_nobody() {
     let folder = Folder::new("gone");
     let mut gateway = Gateway::start(&folder);
     gateway.kill();
-    let mut bystander = Command::new("sleep").arg("600").spawn().unwrap();
     let path = folder.state().join("gateway.lock");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace(&gateway.pid().to_string(), &bystander.id().to_string()))
-        .unwrap();
+    let mut bystander = bystander(&path);
     // The moment in which the next generation has the lock and nothing more.
     let held = fs::File::open(&path).unwrap();
     held.lock().unwrap();
@@ -423,7 +436,7 @@ fn url_with_a_service_name_and_the_right_port_is_no_obstacle() {
     // The port is any free one, and another after each start.
     let with_url = |name: &str| {
         let text = fs::read_to_string(folder.state().join("gateway.lock")).unwrap();
-        let port = serde_json::from_str::<serde_json::Value>(&text).unwrap()["port"].clone();
+        let port = serde_json::from_str::<Value>(&text).unwrap()["port"].clone();
         let mut command = verb(&folder, name);
         command.env("GATEWAY_URL", format!("http://openclaw-gateway.invalid:{port}"));
         outcome(command)
