@@ -1,6 +1,7 @@
 //! What people type and set: options, then variables, then defaults.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,16 +74,35 @@ pub enum OnRestart {
 pub struct Ask {
     /// The state folder.
     pub state_dir: PathBuf,
-    /// Where it answers: an option or GATEWAY_URL. None: as the lock file says.
-    pub address: Option<String>,
-    /// The port of GATEWAY_PORT, for when the lock file says nothing.
-    pub port: u16,
+    /// Where an option or GATEWAY_URL says that it is. None: as the lock file says.
+    pub target: Option<Target>,
     /// How long to wait for the outcome.
     pub timeout: Duration,
     /// Only JSON, no progress.
     pub json: bool,
-    /// The token, when one is set.
-    pub token: Option<Token>,
+    /// The token, when one is set. What is wrong with it matters only to a verb that
+    /// needs it.
+    pub token: Result<Option<Token>, Failure>,
+}
+
+/// An address that was named.
+pub struct Target {
+    /// The option or variable that named it.
+    pub source: &'static str,
+    /// The host of a URL, as resolvers take it; none for a port of this machine.
+    pub host: Option<String>,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Some(host) if host.contains(':') => write!(out, "http://[{host}]:{}", self.port),
+            Some(host) => write!(out, "http://{host}:{}", self.port),
+            None => write!(out, "port {}", self.port),
+        }
+    }
 }
 
 #[derive(Parser)]
@@ -299,11 +319,10 @@ fn start(arguments: StartArgs, environment: &Environment<'_>) -> Result<Start, F
         .iter()
         .map(|text| Words::split(text).map_err(|wrong| Failure::usage(format!("--agent: {wrong}"))))
         .collect::<Result<Vec<Words>, Failure>>()?;
-    // A supervisor's wish; what cannot be an exit code is none.
-    let restart_code = environment
-        .text("CLAWINIT_RESTART_CODE")?
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(RESTART_CODE);
+    let restart_code = match environment.text("CLAWINIT_RESTART_CODE")? {
+        Some(text) => restart_code(&text)?,
+        None => RESTART_CODE,
+    };
     Ok(Start {
         port,
         bind,
@@ -327,24 +346,34 @@ fn ask(
     environment: &Environment<'_>,
     timeout: Duration,
 ) -> Result<Ask, Failure> {
-    let address = match (&arguments.port, environment.text("GATEWAY_URL")?) {
-        (Some(text), _) => Some(format!("127.0.0.1:{}", port("--port", text, 1)?)),
-        (None, Some(url)) => Some(url_address(&url)?),
+    let target = match (&arguments.port, environment.text("GATEWAY_URL")?) {
+        (Some(text), _) => {
+            Some(Target { source: "--port", host: None, port: port("--port", text, 1)? })
+        }
+        (None, Some(url)) => Some(url_target(&url)?),
         (None, None) => None,
     };
     Ok(Ask {
         state_dir: environment.state_dir(arguments.state_dir),
-        address,
-        port: environment.port()?,
+        target,
         timeout: time("--timeout", arguments.timeout.as_deref(), timeout)?,
         json: arguments.json,
-        token: environment.token()?,
+        token: environment.token(),
     })
 }
 
 fn port(source: &str, text: &str, least: u16) -> Result<u16, Failure> {
     text.parse().ok().filter(|port| *port >= least).ok_or_else(|| {
         Failure::usage(format!("{source}: \"{text}\" is no port; write a number from {least} to 65535, for example {PORT}"))
+    })
+}
+
+/// A supervisor's wish. Zero would say that nothing is to be started again.
+fn restart_code(text: &str) -> Result<u8, Failure> {
+    text.parse().ok().filter(|code| *code != 0).ok_or_else(|| {
+        Failure::usage(format!(
+            "CLAWINIT_RESTART_CODE: \"{text}\" is no exit code; write a number from 1 to 255, or unset it for {RESTART_CODE}"
+        ))
     })
 }
 
@@ -357,8 +386,15 @@ fn time(source: &str, text: Option<&str>, default: Duration) -> Result<Duration,
     }
 }
 
-/// HOST:PORT of an http URL.
-fn url_address(url: &str) -> Result<String, Failure> {
+/// The host and port of an http URL.
+fn url_target(url: &str) -> Result<Target, Failure> {
+    // Before anything that repeats it.
+    if url.contains('@') {
+        return Err(Failure::usage(format!(
+            "GATEWAY_URL holds a user or a password before its @, which the gateway does not know; \
+             write for example http://127.0.0.1:{PORT}, and the token in GATEWAY_TOKEN"
+        )));
+    }
     let wrong = |what: &str| {
         Failure::usage(format!(
             "GATEWAY_URL: \"{url}\" {what}; write for example http://127.0.0.1:{PORT}"
@@ -366,16 +402,18 @@ fn url_address(url: &str) -> Result<String, Failure> {
     };
     let rest = url.strip_prefix("http://").ok_or_else(|| wrong("does not begin with http://"))?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#', '@']) || authority.is_empty() {
+    if authority.contains(['/', '?', '#']) || authority.is_empty() {
         return Err(wrong("has more, or less, than a host and a port"));
     }
-    match authority.rsplit_once(':') {
+    let (host, port) = match authority.rsplit_once(':') {
         Some((host, digits)) if !digits.contains(']') => match digits.parse::<u16>() {
-            Ok(1..) if !host.is_empty() => Ok(authority.to_owned()),
-            Ok(_) | Err(_) => Err(wrong("has no port that could be connected to")),
+            Ok(port @ 1..) if !host.is_empty() => (host, port),
+            Ok(_) | Err(_) => return Err(wrong("has no port that could be connected to")),
         },
-        Some(_) | None => Ok(format!("{authority}:80")),
-    }
+        Some(_) | None => (authority, 80),
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Ok(Target { source: "GATEWAY_URL", host: Some(host.to_owned()), port })
 }
 
 #[cfg(test)]
@@ -431,14 +469,30 @@ mod tests {
     }
 
     #[test]
-    fn restart_code_that_is_none_is_75() {
-        for text in ["", "256", "-1", "x"] {
-            assert_eq!(
-                start("gateway start", &[("CLAWINIT_RESTART_CODE", text)]).restart_code,
-                75,
-                "{text:?}"
-            );
+    fn restart_code_that_is_none_is_refused() {
+        for text in ["300", "256", "0", "-1", "x"] {
+            let said = refused("gateway start", &[("CLAWINIT_RESTART_CODE", text)]);
+            assert!(said.contains("write a number from 1 to 255"), "{said}");
         }
+        assert_eq!(start("gateway start", &[("CLAWINIT_RESTART_CODE", "")]).restart_code, 75);
+    }
+
+    #[test]
+    fn password_in_the_url_is_refused_and_not_repeated() {
+        for url in ["http://me:hush@gw:8888", "https://me:hush@gw", "me:hush@gw", "http://a/hush@"]
+        {
+            let said = refused("gateway status", &[("GATEWAY_URL", url)]);
+            assert!(!said.contains("hush") && said.contains("GATEWAY_TOKEN"), "{said}");
+        }
+    }
+
+    #[test]
+    fn token_that_is_wrong_does_not_keep_from_stopping() {
+        let variables = [("GATEWAY_TOKEN_FILE", "/nowhere")];
+        for line in ["gateway stop", "gateway restart", "gateway status"] {
+            assert!(read(line, &variables).is_ok(), "{line}");
+        }
+        assert!(refused("gateway start", &variables).contains("/nowhere"));
     }
 
     #[test]
@@ -495,14 +549,11 @@ mod tests {
     #[test]
     fn port_option_wins_over_the_url() {
         let address = |line: &str, url: &str| match read(line, &[("GATEWAY_URL", url)]) {
-            Ok(Command::Status(ask)) => ask.address,
+            Ok(Command::Status(ask)) => ask.target.unwrap().to_string(),
             _ => panic!("{line}"),
         };
-        assert_eq!(address("gateway status", "http://gw:99/"), Some("gw:99".to_owned()));
-        assert_eq!(address("gateway status", "http://[::1]"), Some("[::1]:80".to_owned()));
-        assert_eq!(
-            address("gateway status --port 7", "http://gw:99"),
-            Some("127.0.0.1:7".to_owned())
-        );
+        assert_eq!(address("gateway status", "http://gw:99/"), "http://gw:99");
+        assert_eq!(address("gateway status", "http://[::1]"), "http://[::1]:80");
+        assert_eq!(address("gateway status --port 7", "http://gw:99"), "port 7");
     }
 }

@@ -32,9 +32,24 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("\"{text}\" is more than a day; write 1440m or less"))
 }
 
+/// A length as people read it, the other way round: `8 s`, `300 ms`.
+pub fn words(length: Duration) -> String {
+    match length.subsec_millis() {
+        0 => format!("{} s", length.as_secs()),
+        _ => format!("{} ms", length.as_millis()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_have_no_fractions() {
+        assert_eq!(words(Duration::ZERO), "0 s");
+        assert_eq!(words(Duration::from_millis(300)), "300 ms");
+        assert_eq!(words(Duration::from_secs(120)), "120 s");
+    }
 
     #[test]
     fn units_are_ms_s_and_m() {

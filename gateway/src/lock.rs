@@ -4,8 +4,10 @@
 //! nothing (OPENCLAW.md, complaint 24). The lock is held as long as the process lives,
 //! however it dies; what stands in the file only tells people and verbs who holds it.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -40,13 +42,27 @@ pub struct Holder {
     pub generation: u64,
     /// The port that it listens on.
     pub port: u16,
+    /// The address that it listens on; all when none.
+    #[serde(default)]
+    pub bind: Option<IpAddr>,
+    /// Whether it starts itself again after SIGUSR1, in the same process.
+    #[serde(default)]
+    pub restarts_itself: bool,
     /// Its parent at the start.
     pub supervisor: Supervisor,
+    /// Field 22 of the parent's stat; none without /proc.
+    #[serde(default)]
+    pub supervisor_start_time: Option<u64>,
 }
 
 impl Holder {
     /// This process.
-    pub fn this(generation: u64, port: u16, supervisor: Supervisor) -> Self {
+    pub fn this(
+        generation: u64,
+        (bind, port): (Option<IpAddr>, u16),
+        restarts_itself: bool,
+        supervisor: Supervisor,
+    ) -> Self {
         let pid = std::process::id();
         Self {
             pid,
@@ -54,7 +70,10 @@ impl Holder {
             pid_namespace: process::pid_namespace(),
             generation,
             port,
+            bind,
+            restarts_itself,
             supervisor,
+            supervisor_start_time: process::stat(supervisor.pid).map(|stat| stat.start_time),
         }
     }
 
@@ -68,18 +87,28 @@ impl Holder {
         }
     }
 
-    /// Whether the process lives still. A zombie has ended.
+    /// Whether the process lives still.
     pub fn is_alive(&self) -> bool {
-        match process::stat(self.pid) {
-            Some(stat) => {
-                stat.state != 'Z' && self.start_time.is_none_or(|time| time == stat.start_time)
-            }
-            None => {
-                self.start_time.is_none()
-                    && nix::sys::signal::kill(nix_pid(self.pid), None)
-                        != Err(nix::errno::Errno::ESRCH)
-            }
-        }
+        process::is_alive(self.pid, self.start_time)
+    }
+
+    /// Whether its parent at the start lives still; a parent of another PID namespace
+    /// cannot be seen.
+    pub fn is_supervisor_alive(&self) -> bool {
+        self.supervisor.pid != 0
+            && process::is_alive(self.supervisor.pid, self.supervisor_start_time)
+    }
+
+    /// Where it answers on this machine.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let addresses = match self.bind {
+            // `::` is both protocol versions, unless the host says otherwise.
+            Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => vec![Ipv6Addr::LOCALHOST.into(), loopback],
+            Some(address) if !address.is_unspecified() => vec![address],
+            Some(_) | None => vec![loopback],
+        };
+        addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect()
     }
 }
 
@@ -111,12 +140,21 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(&path)
             .map_err(Denied::Io)?;
         let until = Instant::now() + LEFTOVER_WAIT;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { file }),
+                Ok(()) => {
+                    // The name of the last holder goes at once: a verb that reads it under
+                    // our lock would signal whoever has its pid today.
+                    file.set_len(0).map_err(Denied::Io)?;
+                    // One that is left by an older version, or that is another user's.
+                    let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+                    let _ = open_watch(folder);
+                    return Ok(Self { file });
+                }
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {
                     std::thread::sleep(LOOK_AGAIN);
                 }
@@ -174,15 +212,25 @@ pub fn look(folder: &Path) -> io::Result<Look> {
 /// with the verb's process. Best effort: a verb of another user cannot, and loses
 /// nothing but the last line in a container that ends.
 pub fn watch(folder: &Path) -> Option<File> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(folder.join(WATCH))
-        .ok()?;
+    let file = open_watch(folder).ok()?;
     file.try_lock_shared().ok()?;
     Some(file)
+}
+
+/// The watch, for reading: flock(2) asks for no more, and so a verb run by root and a
+/// gateway run by another user share it whoever made it. It holds nothing.
+fn open_watch(folder: &Path) -> io::Result<File> {
+    let path = folder.join(WATCH);
+    match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let file =
+                File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+            // Whatever the umask.
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+            Ok(file)
+        }
+        opened => opened,
+    }
 }
 
 fn read_name(mut file: &File) -> Option<Holder> {

@@ -10,8 +10,8 @@ use mio::net::TcpListener;
 use crate::failure::Failure;
 use crate::process;
 
-/// A connection to our own port is answered at once or refused at once.
-const LOOPBACK_WAIT: Duration = Duration::from_millis(500);
+/// A connection to an address of our own is answered at once or refused at once.
+const LOCAL_WAIT: Duration = Duration::from_millis(500);
 
 /// Listens on `port`: on `address`, or where none is given on every address of both
 /// protocol versions. Port 0 is any free one. The port that it came to is returned.
@@ -74,7 +74,7 @@ fn explain(error: &io::Error, address: Option<IpAddr>, port: u16) -> Failure {
 }
 
 /// The process that listens on `port`, as `pid 12 (nginx)`.
-fn holder(port: u16) -> Option<String> {
+pub fn holder(port: u16) -> Option<String> {
     let inodes = listening_inodes(port)?;
     let links: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     for entry in fs::read_dir("/proc").ok()?.flatten() {
@@ -94,15 +94,10 @@ fn holder(port: u16) -> Option<String> {
     None
 }
 
-/// Whether anybody in this network namespace listens on `port`.
-pub fn is_open(port: u16) -> bool {
-    match listening_inodes(port) {
-        Some(inodes) => !inodes.is_empty(),
-        None => {
-            let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-            TcpStream::connect_timeout(&address, LOOPBACK_WAIT).is_ok()
-        }
-    }
+/// Whether anybody listens on one of `addresses`, which are this machine's. A connection
+/// tells in microseconds; /proc/net/tcp takes a millisecond for every 1,000 connections.
+pub fn is_open(addresses: &[SocketAddr]) -> bool {
+    addresses.iter().any(|address| TcpStream::connect_timeout(address, LOCAL_WAIT).is_ok())
 }
 
 /// The inodes of sockets that listen on `port`; none without /proc.

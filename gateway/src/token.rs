@@ -1,8 +1,13 @@
 //! The bearer token: read once, never shown, compared in constant time.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::failure::Failure;
@@ -42,8 +47,30 @@ impl Token {
     /// Reads the token from a file, as Kubernetes and Compose mount secrets.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let source = format!("GATEWAY_TOKEN_FILE: {}", path.display());
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::failed(format!("{source}: {error}")))?;
+        let wrong = |error: io::Error| {
+            Failure::usage(format!(
+                "{source}: {error}; name a file that uid {} can read, or set GATEWAY_TOKEN",
+                geteuid()
+            ))
+        };
+        // A FIFO that nobody writes to would keep a blocking open for ever, with every
+        // signal held back. Links are followed: Kubernetes mounts secrets as such.
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(path)
+            .map_err(wrong)?;
+        if !file.metadata().map_err(wrong)?.is_file() {
+            return Err(Failure::usage(format!(
+                "{source}: not a regular file; name one that holds the token, or set GATEWAY_TOKEN"
+            )));
+        }
+        let mut bytes = Vec::new();
+        // Enough to see that it is too long.
+        file.take(2 * LONGEST as u64).read_to_end(&mut bytes).map_err(wrong)?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Failure::usage(format!("{source}: not UTF-8; make one with: openssl rand -hex 32"))
+        })?;
         Self::new(&text, &source)
     }
 

@@ -73,10 +73,14 @@ pub struct Memory {
     database: Option<Database>,
 }
 
-/// Whether the error means that the file is not what redb wrote.
+/// Whether the error means that the file is not what redb wrote. Files of another format
+/// version are among them: no gateway ever wrote one, so a byte of the header was changed.
 pub fn is_damage(error: &Error) -> bool {
     match error {
-        Error::Corrupted(_) | Error::TableTypeMismatch { .. } | Error::TableDoesNotExist(_) => true,
+        Error::Corrupted(_)
+        | Error::TableTypeMismatch { .. }
+        | Error::TableDoesNotExist(_)
+        | Error::UpgradeRequired(_) => true,
         Error::Io(error) => {
             matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
         }

@@ -1,44 +1,49 @@
 //! What `stop`, `restart` and `status` have in common.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 
-use super::client;
+pub use super::client::get;
 use crate::cli::Ask;
 use crate::failure::Failure;
-use crate::lock::{self, Holder, Look, nix_pid};
+use crate::lock::{self, Holder, Look};
 use crate::process;
 use crate::supervisor::Kind;
 
 /// flock(2) and the end of somebody else's child cannot be waited for with a bound, so
 /// they are looked at this often.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// How long a gateway may take from its lock to its name in it.
-const NAME_WAIT: Duration = Duration::from_secs(2);
-/// What one question to the gateway may take.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// What one question of many to the gateway may take.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
-/// The gateway that runs on the state folder, if one does.
-pub fn holder(ask: &Ask) -> Result<Option<Holder>, Failure> {
-    let until = Instant::now() + NAME_WAIT;
+/// The gateway that runs on the state folder, if one does. One that has not written its
+/// name yet is waited for.
+pub fn holder(ask: &Ask, patience: &mut Patience<'_>) -> Result<Option<Holder>, Failure> {
     loop {
         match look(ask)? {
             Look::Free => return Ok(None),
             Look::Held(Some(holder)) => return Ok(Some(holder)),
-            Look::Held(None) if Instant::now() < until => thread::sleep(LOOK_AGAIN),
-            Look::Held(None) => {
-                return Err(Failure::failed(format!(
-                    "the lock in {} is held, but its holder has not written who it is",
-                    ask.state_dir.display()
-                )));
-            }
+            Look::Held(None) => {}
         }
+        if patience.is_over() {
+            return Err(unnamed(ask));
+        }
+        patience.wait("waiting for the gateway to write who it is");
     }
+}
+
+fn unnamed(ask: &Ask) -> Failure {
+    Failure::failed(format!(
+        "the lock in {} is held, and its holder has not written who it is; \
+         wait for its start to end, or find it with: fuser {}",
+        ask.state_dir.display(),
+        ask.state_dir.join(lock::FILE).display()
+    ))
 }
 
 /// Who holds the lock now.
@@ -51,26 +56,49 @@ pub fn look(ask: &Ask) -> Result<Look, Failure> {
     })
 }
 
-/// Where the gateway answers.
-pub fn address(ask: &Ask, holder: Option<&Holder>) -> String {
-    ask.address
-        .clone()
-        .unwrap_or_else(|| format!("127.0.0.1:{}", holder.map_or(ask.port, |holder| holder.port)))
+/// Sends `signal` to whoever acts on it for the gateway that runs on the folder. Who
+/// that is, and the watch which makes the gateway's last act wait for ours, is
+/// returned; none when no gateway runs.
+pub fn signal(
+    ask: &Ask,
+    signal: Signal,
+    patience: &mut Patience<'_>,
+) -> Result<Option<(Holder, Option<File>)>, Failure> {
+    loop {
+        let Some(holder) = holder(ask, patience)? else { return Ok(None) };
+        check_port(ask, &holder)?;
+        let watch = lock::watch(&ask.state_dir);
+        if send(ask, &holder, signal)? {
+            return Ok(Some((holder, watch)));
+        }
+        // Its process is gone, so the lock is on its way to be free or the next one's.
+        if patience.is_over() {
+            return Err(unnamed(ask));
+        }
+        patience.wait("waiting for the gateway to write who it is");
+    }
 }
 
-/// GET of a path of the gateway.
-pub fn get(ask: &Ask, holder: Option<&Holder>, path: &str) -> io::Result<(u16, Vec<u8>)> {
-    client::get(
-        &address(ask, holder),
-        path,
-        ask.token.as_ref(),
-        ask.timeout.clamp(LOOK_AGAIN, ANSWER_WAIT),
-    )
+/// Refuses a port that is not the one of the folder's gateway. A host is not compared:
+/// where GATEWAY_URL is set for a whole container it has a name like
+/// `http://openclaw-gateway:8888`, and signals reach only gateways of this machine.
+fn check_port(ask: &Ask, holder: &Holder) -> Result<(), Failure> {
+    match &ask.target {
+        Some(target) if target.port != holder.port => Err(Failure::usage(format!(
+            "{source}: the gateway on {folder} has port {port}, not {other}; \
+             leave {source} out, or name the other's folder with --state-dir",
+            source = target.source,
+            folder = ask.state_dir.display(),
+            port = holder.port,
+            other = target.port
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
-/// Sends `signal` to whoever acts on it for this gateway: clawinit when that is its
-/// parent still, else the gateway itself.
-pub fn send(ask: &Ask, holder: &Holder, signal: Signal) -> Result<(), Failure> {
+/// Sends `signal` to clawinit when that is the gateway's parent still, else to the
+/// gateway itself; false when the gateway is gone.
+fn send(ask: &Ask, holder: &Holder, signal: Signal) -> Result<bool, Failure> {
     if !holder.is_in_our_namespace() {
         return Err(Failure::failed(format!(
             "the gateway on {} runs in another container, where its pid {} means something; run the verb there",
@@ -78,12 +106,16 @@ pub fn send(ask: &Ask, holder: &Holder, signal: Signal) -> Result<(), Failure> {
             holder.pid
         )));
     }
-    let (name, pid) = target(holder);
-    progress(ask, &format!("sending {signal} to {name}, pid {pid}"));
-    match kill(nix_pid(pid), signal) {
-        Ok(()) => Ok(()),
-        // It ended by itself just now, and the wait that follows sees that.
-        Err(Errno::ESRCH) => Ok(()),
+    if !holder.is_alive() {
+        return Ok(false);
+    }
+    let (name, pid, start_time) = target(holder);
+    match process::signal(pid, start_time, signal) {
+        Ok(true) => {
+            progress(ask, &format!("sending {signal} to {name}, pid {pid}"));
+            Ok(true)
+        }
+        Ok(false) => Ok(false),
         Err(error) => Err(Failure::failed(format!(
             "{name}, pid {pid}, cannot be sent {signal}: {}; run the verb as its user or as root",
             error.desc()
@@ -91,15 +123,19 @@ pub fn send(ask: &Ask, holder: &Holder, signal: Signal) -> Result<(), Failure> {
     }
 }
 
-fn target(holder: &Holder) -> (&'static str, u32) {
+fn target(holder: &Holder) -> (&'static str, u32, Option<u64>) {
     let supervisor = holder.supervisor;
     let is_parent_still = match process::stat(holder.pid) {
         Some(stat) => stat.parent == supervisor.pid,
-        None => kill(nix_pid(supervisor.pid), None) != Err(Errno::ESRCH),
+        None => holder.is_supervisor_alive(),
     };
     match supervisor.kind {
-        Kind::Clawinit if is_parent_still => ("clawinit", supervisor.pid),
-        Kind::Clawinit | Kind::Systemd | Kind::Unknown => ("the gateway", holder.pid),
+        Kind::Clawinit if is_parent_still => {
+            ("clawinit", supervisor.pid, holder.supervisor_start_time)
+        }
+        Kind::Clawinit | Kind::Systemd | Kind::Unknown => {
+            ("the gateway", holder.pid, holder.start_time)
+        }
     }
 }
 
@@ -168,9 +204,14 @@ impl<'a> Patience<'a> {
         self.begun.elapsed()
     }
 
+    /// What is left of the time.
+    pub fn left(&self) -> Duration {
+        self.ask.timeout.saturating_sub(self.elapsed())
+    }
+
     /// Whether the time is over.
     pub fn is_over(&self) -> bool {
-        self.elapsed() >= self.ask.timeout
+        self.left().is_zero()
     }
 
     /// Waits a moment for `what`.

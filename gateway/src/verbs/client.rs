@@ -1,48 +1,83 @@
 //! One GET to the gateway.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use crate::token::Token;
 
 /// More than any body that the verbs ask for.
-const MAX_ANSWER: u64 = 64 * 1024;
+const MAX_ANSWER: usize = 64 * 1024;
+/// connect(2) and receives with a bound of zero would have none.
+const LEAST: Duration = Duration::from_millis(1);
 
-/// The status code and body of `http://ADDRESS/path`.
+/// The status code and body of `http://ADDRESS/path`, of the first address that lets
+/// connect, all within `patience`: past it, the error
+/// is [`io::ErrorKind::TimedOut`].
 pub fn get(
-    address: &str,
+    addresses: &[SocketAddr],
     path: &str,
     token: Option<&Token>,
     patience: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
-    let mut stream = connect(address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    let until = Instant::now() + patience;
+    let asked = connect(addresses, until).and_then(|stream| ask(stream, path, token, until));
+    asked.map_err(|error| match error.kind() {
+        // How Linux tells that a receive's time is over.
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    })
+}
+
+fn left(until: Instant) -> io::Result<Duration> {
+    match until.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+        left => Ok(left.max(LEAST)),
+    }
+}
+
+fn connect(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(address, left(until)?) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn ask(
+    mut stream: TcpStream,
+    path: &str,
+    token: Option<&Token>,
+    until: Instant,
+) -> io::Result<(u16, Vec<u8>)> {
+    let host = stream.peer_addr()?;
     let mut request =
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n").into_bytes();
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n").into_bytes();
     if let Some(token) = token {
         request.extend_from_slice(b"Authorization: Bearer ");
         request.extend_from_slice(token.as_bytes());
         request.extend_from_slice(b"\r\n");
     }
     request.extend_from_slice(b"\r\n");
+    stream.set_write_timeout(Some(left(until)?))?;
     stream.write_all(&request)?;
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    parse(&answer)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP/1.1"))
-}
-
-fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, patience) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+    let mut bytes = [0; 4096];
+    while answer.len() < MAX_ANSWER {
+        // One that sends a byte now and then is held to the same end.
+        stream.set_read_timeout(Some(left(until)?))?;
+        match stream.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&bytes[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    Err(last)
+    parse(&answer)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP/1.1"))
 }
 
 fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {

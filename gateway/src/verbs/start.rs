@@ -47,13 +47,16 @@ fn serve(settings: Start) -> Result<ExitCode, Failure> {
     let (listeners, port) = ports::listen(settings.bind, settings.port)?;
     let supervisor = supervisor::find();
     let state = begin(last.as_ref(), port);
+    // Before anything waits for the disk: until then verbs wait for the name.
+    let restarts_itself = settings.on_restart == OnRestart::Exec;
+    let address = (settings.bind, port);
+    let holder = Holder::this(state.generation, address, restarts_itself, supervisor);
+    if let Err(error) = lock.name(&holder) {
+        log::error!("{}: {error}; verbs will not find this gateway", folder.display());
+    }
     if let Err(error) = state.save(&folder) {
         // A full disk is no reason to refuse reads; writes are refused one by one.
         log::error!("the state cannot be saved in {}: {error}", folder.display());
-    }
-    let holder = Holder::this(state.generation, port, supervisor);
-    if let Err(error) = lock.name(&holder) {
-        log::error!("{}: {error}; verbs will not find this gateway", folder.display());
     }
     if settings.token.is_none() {
         log::warn!("no token is set: /memory answers 403; set GATEWAY_TOKEN or GATEWAY_TOKEN_FILE");

@@ -1,12 +1,16 @@
 //! `gateway status`: from the gateway when it runs, else from the state folder.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 
 use serde::de::IgnoredAny;
 
-use super::ask::{self, Outcome};
-use crate::cli::Ask;
+use super::ask::{self, Outcome, Patience};
+use crate::cli::{Ask, Target};
+use crate::duration;
 use crate::failure::{FAILED, Failure};
+use crate::lock::Holder;
 use crate::state::{self, Found};
 
 /// The exit code when the gateway does not run, as systemctl and LSB have it.
@@ -14,33 +18,58 @@ const NOT_RUNNING: u8 = 3;
 
 /// Tells how the gateway is.
 pub fn run(ask: &Ask) -> Result<ExitCode, Failure> {
-    let holder = match ask::holder(ask) {
-        Ok(holder) => holder,
+    let mut patience = Patience::new(ask);
+    let holder = match (ask::holder(ask, &mut patience), &ask.target) {
+        (Ok(holder), _) => holder,
         // A folder that cannot be read from here: an address that was named is enough.
-        Err(_) if ask.address.is_some() => None,
-        Err(failure) => return Err(failure),
+        (Err(_), Some(_)) => None,
+        (Err(failure), None) => return Err(failure),
     };
-    if holder.is_none() && ask.address.is_none() {
-        return stopped(ask);
-    }
-    let address = ask::address(ask, holder.as_ref());
-    match ask::get(ask, holder.as_ref(), "/status") {
+    let (name, addresses) = match (&ask.target, &holder) {
+        (Some(target), holder) => match addresses(target, holder.as_ref()) {
+            Ok(addresses) => (target.to_string(), addresses),
+            Err(error) => return no_answer(ask, &target.to_string(), &error.to_string()),
+        },
+        (None, Some(holder)) => (format!("port {}", holder.port), holder.local_addresses()),
+        (None, None) => return stopped(ask),
+    };
+    // What is open to anyone is better than nothing.
+    let token = match &ask.token {
+        Ok(token) => token.as_ref(),
+        Err(failure) => {
+            ask::progress(ask, &format!("asking without the token: {}", failure.line));
+            None
+        }
+    };
+    match ask::get(&addresses, "/status", token, patience.left()) {
         // A page of some other server is no status, whatever its code.
         Ok((200, body)) => match serde_json::from_slice::<IgnoredAny>(&body) {
             Ok(IgnoredAny) => {
-                ask::progress(ask, &format!("the gateway at {address} answers"));
+                ask::progress(ask, &format!("the gateway at {name} answers"));
                 ask::print(&String::from_utf8_lossy(&body), 0)
             }
-            Err(error) => no_answer(ask, &address, &format!("its status is no JSON: {error}")),
+            Err(error) => no_answer(ask, &name, &format!("its status is no JSON: {error}")),
         },
-        Ok((code, _)) => no_answer(ask, &address, &format!("its status has code {code}")),
-        Err(_) if holder.is_none() => stopped(ask),
-        Err(error) => no_answer(ask, &address, &error.to_string()),
+        Ok((code, _)) => no_answer(ask, &name, &format!("its status has code {code}")),
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            no_answer(ask, &name, &format!("no answer within {}", duration::words(ask.timeout)))
+        }
+        Err(error) => no_answer(ask, &name, &error.to_string()),
     }
 }
 
-fn no_answer(ask: &Ask, address: &str, why: &str) -> Result<ExitCode, Failure> {
-    ask::progress(ask, &format!("the gateway at {address} does not answer as it should: {why}"));
+/// Where an option or GATEWAY_URL points. A port alone is one of this machine: that of
+/// the folder's gateway, on whatever address that has, or any other's.
+fn addresses(target: &Target, holder: Option<&Holder>) -> std::io::Result<Vec<SocketAddr>> {
+    match (&target.host, holder) {
+        (Some(host), _) => Ok((host.as_str(), target.port).to_socket_addrs()?.collect()),
+        (None, Some(holder)) if holder.port == target.port => Ok(holder.local_addresses()),
+        (None, Some(_) | None) => Ok(vec![SocketAddr::from(([127, 0, 0, 1], target.port))]),
+    }
+}
+
+fn no_answer(ask: &Ask, name: &str, why: &str) -> Result<ExitCode, Failure> {
+    ask::progress(ask, &format!("the gateway at {name} does not answer as it should: {why}"));
     ask::outcome(&Outcome { status: "unknown", reason: Some(why), ..Outcome::default() }, FAILED)
 }
 

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Folder, Gateway, OPENCLAW, failure, is_root, start, verb};
+use crate::harness::{Folder, Gateway, OPENCLAW, TOKEN, failure, is_root, start, verb};
 
 #[test]
 fn second_gateway_on_the_same_folder_is_refused_by_pid() {
@@ -256,10 +256,52 @@ fn usage_errors_leave_with_2_and_one_line() {
         assert!(line.contains(expected), "{arguments:?}: {line}");
         assert_eq!(code, 2, "{arguments:?}");
     }
+    for text in ["300", "garbage"] {
+        let mut command = start(&folder);
+        command.env("CLAWINIT_RESTART_CODE", text);
+        let (line, code) = failure(command);
+        assert!(line.contains(&format!("CLAWINIT_RESTART_CODE: \"{text}\" is no exit")), "{line}");
+        assert_eq!(code, 2);
+    }
     let mut command = start(&folder);
     command.env("GATEWAY_TOKEN_FILE", "/x");
     let (line, code) = failure(command);
     assert!(line.contains("both set"), "{line}");
     assert_eq!(code, 2);
     assert!(!folder.state().exists(), "nothing is made for a command that is wrong");
+}
+
+#[test]
+fn token_file_that_cannot_be_read_is_a_usage_error_and_never_a_hang() {
+    let folder = Folder::new("token-file");
+    let path = |name: &str| folder.path().join(name);
+    nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::write(path("latin1"), b"t\xf6ken").unwrap();
+    fs::write(path("long"), "x".repeat(100_000)).unwrap();
+    symlink("nowhere", path("dangling")).unwrap();
+    for (name, expected) in [
+        ("missing", "No such file or directory (os error 2); name a file that uid "),
+        ("dangling", "No such file"),
+        (".", "not a regular file; name one that holds the token"),
+        ("fifo", "not a regular file; name one that holds the token"),
+        ("latin1", "not UTF-8; make one with: openssl rand -hex 32"),
+        ("long", "the token is longer than 256 bytes"),
+    ] {
+        let mut command = start(&folder);
+        command.env_remove("GATEWAY_TOKEN").env("GATEWAY_TOKEN_FILE", path(name));
+        let (line, code) = failure(command);
+        let expected = format!("GATEWAY_TOKEN_FILE: {}: {expected}", path(name).display());
+        assert!(line.contains(&expected), "{line}");
+        assert_eq!(code, 2, "{line}");
+    }
+
+    // As Kubernetes mounts it: a link to a link.
+    fs::create_dir(path("..data")).unwrap();
+    fs::write(path("..data/token"), TOKEN).unwrap();
+    symlink("..data/token", path("token")).unwrap();
+    let mut command = start(&folder);
+    command.env_remove("GATEWAY_TOKEN").env("GATEWAY_TOKEN_FILE", path("token"));
+    let mut gateway = Gateway::run(command, &folder);
+    assert_eq!(gateway.ask("PUT", "/memory/a", b"x").status, 201);
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
 }
