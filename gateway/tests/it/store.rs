@@ -237,6 +237,25 @@ fn memory_file_with_random_damage_never_takes_the_gateway_down_or_serves_wrong_v
     assert!(aside > 0);
 }
 
+/// A byte of the header that redb takes for the number of an older format.
+#[test]
+fn memory_file_with_any_byte_of_its_header_damaged_keeps_no_gateway_from_starting() {
+    let folder = Folder::new("memory-header");
+    let values = filled(&folder);
+    let whole = fs::read(folder.state().join("memory.redb")).unwrap();
+    let mut aside = 0;
+    // The version of each of the two slots, and what stands around it.
+    for place in [0, 8, 9, 12, 64, 65, 192, 193] {
+        for value in [0, 1, 2, 255] {
+            let mut bytes = whole.clone();
+            bytes[place] = value;
+            let what = format!("{value} at {place}");
+            aside += usize::from(bytes != whole && starts_with(&folder, &bytes, &values, &what));
+        }
+    }
+    assert!(aside > 0);
+}
+
 #[test]
 fn file_that_is_no_memory_is_set_aside() {
     let folder = Folder::new("no-memory");
