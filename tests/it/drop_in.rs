@@ -397,3 +397,50 @@ pub fn dumb_init_suspends_itself_with_its_child() {
         run.stop().code(0);
     }
 }
+
+/// tini reads it with atoi(3), and refuses nothing.
+pub fn any_tini_verbosity_runs_the_command() {
+    for value in ["", "5", "99", "abc", "-1", "99999999999999999999"] {
+        for init in [Init::plain(&[]), Init::named("tini", &[])] {
+            init.variable("TINI_VERBOSITY", value).role(&["exit", "0"]).finish_with(0);
+        }
+    }
+}
+
+/// execvp(3), which they use, hands it to `/bin/sh`; by the path and by the name.
+pub fn a_script_without_a_first_line_is_run_by_sh() {
+    let folder = Folder::new();
+    let script = folder.write("script", "printf '%s|' \"$@\"\necho\nexit 5\n", 0o755);
+    for command in [script.as_str(), "script"] {
+        let path = format!("{}:/usr/bin:/bin", folder.word(""));
+        let done = Init::named("tini", &[])
+            .variable("PATH", &path)
+            .command(&[command, "a b", "", "-c"])
+            .finish_with(5);
+        assert_eq!(done.out, ["a b||-c|"], "{}", done.text());
+        assert_eq!(done.err, [""; 0], "{}", done.text());
+    }
+    // By its own name it says so instead.
+    let done = Init::plain(&[]).command(&[&script, "a"]).finish_with(126);
+    assert_eq!(done.out, [""; 0], "{}", done.text());
+    assert!(done.err.iter().any(|line| line.contains(&script)), "{}", done.text());
+}
+
+/// catatonit makes itself a subreaper; neither it nor dumb-init says a word of that.
+pub fn below_another_pid_1_catatonit_adopts_and_dumb_init_says_nothing() {
+    let run = Init::named("catatonit", &[])
+        .under()
+        .role(&["leave", "o:orphan", "--", "record", "exit=15:3"])
+        .ready();
+    let orphan = pid_in(&run.says_prefix("left o"));
+    let parent_of = || run.processes().iter().find(|p| p.pid == orphan).map(|p| p.parent);
+    run.until("the orphan to be clawinit's", || (parent_of() == Some(2)).then_some(()));
+    assert_eq!(run.exec(&["kill", "15", &orphan.to_string()]).code(), Some(0));
+    run.until("the orphan to be reaped", || parent_of().is_none().then_some(()));
+    let done = run.stop();
+    done.code(3);
+    assert_eq!(done.err, [""; 0], "{}", done.text());
+
+    let done = Init::named("dumb-init", &[]).under().role(&["exit", "6"]).finish_with(6);
+    assert_eq!(done.err, [""; 0], "{}", done.text());
+}

@@ -636,6 +636,16 @@ impl Run {
         }
     }
 
+    /// The process group in the foreground of the terminal.
+    pub fn foreground(&self) -> i32 {
+        nix::unistd::tcgetpgrp(self.pty.as_ref().expect("a terminal")).expect("tcgetpgrp").as_raw()
+    }
+
+    /// The launcher, which leads the session of the terminal with the flag `background`.
+    pub fn launcher(&self) -> i32 {
+        self.launcher.id() as i32
+    }
+
     /// Types at the terminal.
     pub fn types(&self, text: &str) {
         let pty = self.pty.as_ref().expect("a terminal");

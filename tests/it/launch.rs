@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::{Pid, setpgid, setsid};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -47,6 +47,11 @@ struct Place {
     /// The terminal's session is led by a process above clawinit.
     not_leader: bool,
     folder: Option<String>,
+    /// The folder is removed as soon as it is the working folder.
+    remove_folder: bool,
+    /// The launcher has the terminal and is in its foreground; clawinit is in a background group
+    /// that was made outside of its PID namespace. Goes with `not-leader`.
+    background: bool,
     argv0: Option<String>,
     early_term: EarlyTerm,
     /// The small PID 1 leaves (and so ends all) as soon as clawinit's parent is to die.
@@ -93,6 +98,8 @@ impl Place {
                 "keep-stderr" => place.keep_stderr = true,
                 "not-leader" => place.not_leader = true,
                 "folder" => place.folder = text(),
+                "remove-folder" => place.remove_folder = true,
+                "background" => place.background = true,
                 "argv0" => place.argv0 = text(),
                 "term-after" => {
                     place.early_term = EarlyTerm::AfterStart(value.parse().expect("microseconds"));
@@ -139,6 +146,9 @@ impl Place {
         }
         if let Some(folder) = &self.folder {
             std::env::set_current_dir(folder).expect("the folder");
+            if self.remove_folder {
+                std::fs::remove_dir(folder).expect("remove the folder");
+            }
         }
         if self.subreaper {
             sys::become_subreaper();
@@ -224,6 +234,7 @@ pub fn run(args: &[String]) -> ! {
         fcntl(std::io::stdin().as_fd(), FcntlArg::F_DUPFD_CLOEXEC(100)).expect("control socket");
     let control = File::from(sys::own(control));
     setsid().expect("setsid");
+    let background = place.background.then(|| background_group(&place));
     unshare(CloneFlags::CLONE_NEWPID).expect("a PID namespace");
 
     let (forked, forked_end) = pipe();
@@ -240,6 +251,12 @@ pub fn run(args: &[String]) -> ! {
         become_program(&place, forked_end, go, exec_end, program);
     };
     drop((forked_end, go, exec_end));
+    if let Some(leader) = background {
+        // The group lives on with its last member, which is clawinit.
+        setpgid(Pid::from_raw(first), leader).expect("into the background");
+        sys::kill(leader.as_raw(), libc::SIGKILL).expect("end the leader");
+        waitpid(leader, None).expect("waitpid");
+    }
 
     // The program waits for our word, so its pid is known before it can end.
     let pid = read_pid(forked, first, place.under);
@@ -277,6 +294,23 @@ pub fn run(args: &[String]) -> ! {
         let _ = waitpid(Pid::from_raw(first), None);
     }
     std::process::exit(0);
+}
+
+/// Takes the terminal, and makes a second process group that is not in its foreground.
+fn background_group(place: &Place) -> Pid {
+    let path = place.tty.as_deref().expect("background wants a tty");
+    let how = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let terminal = nix::fcntl::open(path, how, Mode::empty()).expect("open the terminal");
+    sys::take_terminal(terminal.as_raw_fd()).expect("TIOCSCTTY");
+    std::mem::forget(high(terminal));
+    let Some(leader) = sys::fork() else {
+        loop {
+            nix::unistd::pause();
+        }
+    };
+    let leader = Pid::from_raw(leader);
+    setpgid(leader, leader).expect("a group of its own");
+    leader
 }
 
 /// The role `can-launch`: whether this user may make the namespaces.

@@ -291,3 +291,54 @@ pub fn reaped_zombies_are_told_with_w() {
         run.stop().code(0);
     }
 }
+
+/// A pipe of another user's cannot be opened anew, so that the flag for not blocking is out of reach.
+pub fn a_full_pipe_of_another_user_never_blocks_it() {
+    let folder = Folder::new();
+    let (clawinit, probe) = folder.copies();
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    fill(&writer);
+    let run = Init::new(&["-v", "--stop-grace=300ms"])
+        .program(clawinit)
+        .with_probe(probe)
+        .flag("user=65534")
+        .stderr(writer)
+        .role(&["record"])
+        .ready();
+    let asked = run.term();
+    let done = run.finish_with(137);
+    let took = ms(asked, done.at);
+    assert!((300.0..1000.0).contains(&took), "{took} ms");
+    drop(reader);
+}
+
+/// Nor does one that others write to at the same moment: room that was there is gone again.
+pub fn a_pipe_of_another_user_that_the_child_fills_never_blocks_it() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the release");
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.trim().parse::<u32>().ok());
+    if (numbers.next(), numbers.next()) < (Some(6), Some(4)) {
+        println!("Linux {} has no RWF_NOWAIT for pipes", release.trim());
+        return;
+    }
+    let folder = Folder::new();
+    let (clawinit, probe) = folder.copies();
+    let (mut reader, writer) = std::io::pipe().expect("pipe");
+    fill(&writer);
+    let run = Init::new(&["-v"])
+        .program(clawinit)
+        .with_probe(probe)
+        .flag("user=65534")
+        .stderr(writer)
+        .role(&["chatter", "3", "record", "exit=15:4"])
+        .ready();
+    for round in 1..=500 {
+        run.signal(libc::SIGUSR2);
+        run.until("the child to be told, while nobody reads the log", || {
+            (crate::harness::signals(&run.out.all()).len() >= round).then_some(())
+        });
+        // Room for one page: for clawinit's line or for one of the others.
+        std::io::Read::read(&mut reader, &mut [0; 4096]).expect("read a page");
+    }
+    run.term();
+    run.finish_with(4);
+}

@@ -11,6 +11,7 @@ mod sys;
 
 mod drop_in;
 mod exit_codes;
+mod faults;
 mod logging;
 mod reaping;
 mod report;
@@ -144,7 +145,8 @@ fn main() {
             a_platform_grace_that_is_too_short_is_warned_of,
             every_option_can_come_from_the_environment,
             a_restart_request_during_the_stop_delay_is_no_restart,
-            a_process_that_keeps_the_port_is_named;
+            a_process_that_keeps_the_port_is_named,
+            a_child_that_stops_itself_after_it_was_told_is_woken;
         alone:
             sigkill_comes_at_the_deadline_and_never_before_it_fifty_times,
             second_term_does_not_move_the_deadline,
@@ -152,7 +154,8 @@ fn main() {
             the_stop_deadline_covers_the_sweep,
             the_sweep_grace_ends_the_sweep_before_the_deadline,
             a_stop_ends_as_soon_as_the_last_process_has_gone,
-            a_stop_during_the_crash_delay_exits_at_once_with_the_last_code
+            a_stop_during_the_crash_delay_exits_at_once_with_the_last_code,
+            a_child_that_left_its_group_is_told_and_killed_itself
     );
     tests!(all, restarting;
         shared:
@@ -177,7 +180,8 @@ fn main() {
             a_stop_while_starts_fail_exits,
             a_program_that_is_being_written_is_tried_again_at_first_start,
             a_success_code_is_no_crash,
-            in_group_mode_the_whole_group_is_told_to_restart;
+            in_group_mode_the_whole_group_is_told_to_restart,
+            a_delay_over_the_default_maximum_is_waited_for;
         alone:
             crash_delays_double_up_to_the_maximum,
             a_child_that_does_not_leave_for_a_restart_is_killed_and_restarted,
@@ -198,12 +202,16 @@ fn main() {
             exit_when_all_leaves_with_the_last_process,
             exit_when_all_forwards_other_signals_to_what_is_left,
             a_stopped_leftover_is_woken_and_no_other,
-            a_group_that_was_told_something_else_is_asked_to_end_before_it_is_killed;
+            a_group_that_was_told_something_else_is_asked_to_end_before_it_is_killed,
+            who_joins_the_group_after_it_was_told_is_told_in_the_sweep,
+            a_stopped_member_of_the_group_is_woken_in_the_sweep,
+            a_chain_of_successors_does_not_flood_the_log;
         alone:
             a_deaf_leftover_is_killed_after_the_sweep_grace_when_the_child_left_by_itself,
             without_proc_leftovers_are_swept_all_the_same,
             exit_when_all_still_has_a_deadline,
-            a_stop_during_the_sweep_of_an_exit_keeps_the_stops_time
+            a_stop_during_the_sweep_of_an_exit_keeps_the_stops_time,
+            exit_when_all_waits_in_kill_mode_process_and_tells_nobody
     );
     tests!(all, terminal;
         shared:
@@ -220,7 +228,8 @@ fn main() {
             as_pid_1_it_never_suspends_itself,
             elsewhere_tstp_stops_the_child_and_then_clawinit_and_cont_wakes_both,
             a_terminal_that_goes_away_hangs_nothing,
-            a_filter_reads_and_writes_the_terminal;
+            a_filter_reads_and_writes_the_terminal,
+            a_background_job_of_a_new_namespace_leaves_the_terminal_alone;
         alone:
     );
     tests!(all, starting;
@@ -246,7 +255,9 @@ fn main() {
             a_clawinit_under_a_clawinit_takes_nothing_from_the_outer_one,
             a_command_is_looked_up_in_path,
             without_a_command_it_is_a_usage_error,
-            the_log_tells_the_childs_pid;
+            the_log_tells_the_childs_pid,
+            a_folder_that_was_removed_is_told_and_the_next_generation_starts_in_the_root,
+            the_user_option_takes_who_it_is_already_without_privileges;
         alone:
     );
     tests!(all, drop_in;
@@ -277,7 +288,10 @@ fn main() {
             dumb_inits_r_rewrites_and_drops,
             dumb_init_forwards_every_ordinary_signal,
             as_dumb_init_a_shell_has_job_control,
-            dumb_init_suspends_itself_with_its_child;
+            dumb_init_suspends_itself_with_its_child,
+            any_tini_verbosity_runs_the_command,
+            a_script_without_a_first_line_is_run_by_sh,
+            below_another_pid_1_catatonit_adopts_and_dumb_init_says_nothing;
         alone:
     );
     tests!(all, logging;
@@ -298,6 +312,8 @@ fn main() {
             an_unknown_variable_is_a_warning_with_the_nearest_name,
             reaped_zombies_are_told_with_w;
         alone:
+            a_full_pipe_of_another_user_never_blocks_it,
+            a_pipe_of_another_user_that_the_child_fills_never_blocks_it
     );
     tests!(all, usage;
         shared:
@@ -311,7 +327,9 @@ fn main() {
             wrong_short_options_have_their_line,
             right_values_are_taken,
             the_help_names_every_option_and_exits_zero,
-            version_and_licence_are_printed;
+            version_and_licence_are_printed,
+            a_duration_that_is_too_long_is_not_suggested,
+            a_delay_over_its_maximum_has_its_line;
         alone:
     );
     tests!(all, report;
@@ -327,6 +345,12 @@ fn main() {
             a_report_of_very_much_is_cut_and_stays_json,
             an_older_report_is_replaced_whole,
             a_report_that_cannot_be_written_changes_no_exit_code;
+        alone:
+    );
+    tests!(all, faults;
+        shared:
+            a_wait_for_signals_that_fails_is_told_and_ends_it,
+            an_interrupted_wait_for_the_child_loses_no_code;
         alone:
     );
     tests!(all, tidy;

@@ -27,6 +27,10 @@ pub fn run(args: &[String]) -> ! {
         "record" => record(rest),
         "ignore" => ignore(rest),
         "leave" => leave(rest),
+        "chatter" => chatter(rest),
+        "heir" => heir(&rest[0]),
+        "nap" => nap(rest),
+        "move-out" => move_out(rest),
         "orphans" => orphans(rest),
         "together" => together(),
         "burst" => burst(rest),
@@ -150,7 +154,8 @@ fn record(args: &[String]) -> ! {
 /// becomes ROLE. KIND is `worker` (a child in the same group), `orphan` (its parent is gone) or
 /// `daemon` (the same in a session of its own). Options: `deaf` lives on after SIGTERM, `plain`
 /// has default actions, `stopped` is stopped, `slow=MS` needs that long to clean up, `port=N` holds a TCP port,
-/// `brood` hands a deaf child over when it dies.
+/// `brood` hands a deaf child over when it dies, `chain=N` starts a successor when it is told to end,
+/// which does the same, N times.
 fn leave(args: &[String]) -> ! {
     let split = args.iter().position(|arg| arg == "--").expect("--");
     for leftover in &args[..split] {
@@ -191,6 +196,7 @@ fn leftover(name: &str, options: &[&str], mut ready: std::io::PipeWriter) -> ! {
     let mut plain = false;
     let mut stopped = false;
     let mut slow = 0;
+    let mut chain = 0;
     let mut holds = Vec::new();
     for option in options {
         match option.split_once('=').unwrap_or((option, "")) {
@@ -199,6 +205,7 @@ fn leftover(name: &str, options: &[&str], mut ready: std::io::PipeWriter) -> ! {
             ("stopped", _) => stopped = true,
             ("slow", ms) => slow = ms.parse().expect("milliseconds"),
             ("port", port) => holds.push(listen(port).expect("the leftover's port")),
+            ("chain", more) => chain = more.parse().expect("a number"),
             ("brood", _) => start_leftover(&format!("{name}.brood:worker:deaf")),
             _ => panic!("unknown leftover option {option}"),
         }
@@ -220,10 +227,61 @@ fn leftover(name: &str, options: &[&str], mut ready: std::io::PipeWriter) -> ! {
         say(&format!("left {name} signal {}", got.signal));
         if got.signal == libc::SIGTERM && !deaf {
             std::thread::sleep(Duration::from_millis(slow));
+            if chain > 0 {
+                start_leftover(&format!("{name}:worker:chain={}", chain - 1));
+            }
             say(&format!("left {name} done"));
             std::process::exit(0);
         }
     }
+}
+
+/// `chatter N ROLE…`: N workers write to standard error for ever, whole pages; then becomes ROLE.
+fn chatter(args: &[String]) -> ! {
+    for _ in 0..args[0].parse().expect("a number") {
+        if sys::fork().is_none() {
+            sys::block_exactly(0);
+            let mut page = [b'x'; 4096];
+            page[4095] = b'\n';
+            while std::io::stderr().write_all(&page).is_ok() {}
+            std::process::exit(0);
+        }
+    }
+    run(&args[1..])
+}
+
+/// `heir LEFTOVER`: when it is told to end, it starts this leftover (as `leave` does) and leaves.
+fn heir(leftover: &str) -> ! {
+    sys::block_exactly(u64::MAX);
+    say_ready();
+    while sys::wait_signal(u64::MAX, None).expect("no bound").signal != libc::SIGTERM {}
+    start_leftover(leftover);
+    std::process::exit(0)
+}
+
+/// `nap SIGNAL CODE`: stops itself when it is told SIGNAL, and leaves with CODE once it is awake.
+fn nap(args: &[String]) -> ! {
+    let number = |i: usize| args[i].parse::<i32>().expect("a number");
+    sys::block_exactly(u64::MAX);
+    say_ready();
+    while sys::wait_signal(u64::MAX, None).expect("no bound").signal != number(0) {}
+    say("naps");
+    sys::kill(getpid().as_raw(), libc::SIGSTOP).expect("stop myself");
+    say("awake");
+    std::process::exit(number(1))
+}
+
+/// `move-out ROLE…`: goes over to the process group of a child, while another child stays in the
+/// one it leaves; then becomes ROLE.
+fn move_out(args: &[String]) -> ! {
+    let old = getpgrp();
+    start_leftover("stays:worker:deaf");
+    let Some(child) = sys::fork() else { pause_forever() };
+    let child = Pid::from_raw(child);
+    nix::unistd::setpgid(child, child).expect("a group for the child");
+    nix::unistd::setpgid(Pid::from_raw(0), child).expect("move over to it");
+    assert_ne!(getpgrp(), old, "moved out");
+    run(args)
 }
 
 fn listen(port: &str) -> std::io::Result<TcpListener> {

@@ -462,3 +462,13 @@ pub fn in_group_mode_the_whole_group_is_told_to_restart() {
     let (swept, next) = (place("left w done"), place("generation 2"));
     assert!(swept.is_some() && swept < next, "swept before the next one: {}", done.text());
 }
+
+/// The default of the maximum is no limit to a delay that somebody has asked for.
+pub fn a_delay_over_the_default_maximum_is_waited_for() {
+    let run = Init::new(&["--restart=on-failure", "--restart-delay=60s"]).role(&["exit", "9"]);
+    let delay = run.event("restarting", 1)["delay_ms"].as_u64().expect("delay_ms");
+    // Less the jitter.
+    assert!((48_000..=72_000).contains(&delay), "{delay} ms");
+    run.term();
+    run.finish_with(9);
+}

@@ -382,3 +382,36 @@ pub fn the_log_tells_the_childs_pid() {
     assert_eq!(started["generation"], 1, "{started}");
     run.stop().code(0);
 }
+
+/// Nobody can go back to it; that is said, and is no reason not to come back.
+pub fn a_folder_that_was_removed_is_told_and_the_next_generation_starts_in_the_root() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.file("gone")).expect("a folder");
+    let done = Init::new(&["--restart-delay=1ms"])
+        .flag(&format!("folder={}", folder.word("gone")))
+        .flag("remove-folder")
+        .role(&["generations", "1=exit,75", "*=facts"])
+        .finish_with(0);
+    let warnings = done.events("warning");
+    let told = |event: &Value| event["message"].as_str().is_some_and(|m| m.contains("folder"));
+    assert!(warnings.iter().any(told), "{}", done.text());
+    let facts = facts(&done);
+    assert_eq!(facts["env"]["CLAWINIT_GENERATION"], "2", "{facts}");
+    assert_eq!(facts["cwd"], "/", "{facts}");
+}
+
+/// `--user` of who it is already: nothing has to be dropped that it may not drop.
+pub fn the_user_option_takes_who_it_is_already_without_privileges() {
+    let folder = Folder::new();
+    let (clawinit, probe) = folder.copies();
+    for user in ["65534:65534", "65534"] {
+        let done = Init::new(&["--user", user])
+            .program(clawinit.clone())
+            .with_probe(probe.clone())
+            .flag("user=65534")
+            .role(&["facts"])
+            .finish_with(0);
+        let facts = facts(&done);
+        assert_eq!((&facts["uid"], &facts["gid"]), (&65534.into(), &65534.into()), "{facts}");
+    }
+}

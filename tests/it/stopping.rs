@@ -406,3 +406,38 @@ pub fn a_process_that_keeps_the_port_is_named() {
     });
     assert!(named, "{}", done.text());
 }
+
+/// It is not reached with its old group any more, which still has somebody in it.
+pub fn a_child_that_left_its_group_is_told_and_killed_itself() {
+    let run = Init::new(&["--kill-mode=group", "--sweep-grace=100ms"])
+        .role(&["move-out", "record", "exit=15:6"])
+        .ready();
+    run.term();
+    let done = run.finish_with(6);
+    assert_eq!(done.signals(), [15], "{}", done.text());
+
+    let run = Init::new(&["--kill-mode=group", "--stop-grace=200ms"])
+        .role(&["move-out", "record"])
+        .ready();
+    let asked = run.term();
+    let done = run.finish_with(137);
+    took(asked, &done, 200);
+    assert_eq!(done.signals(), [15], "{}", done.text());
+}
+
+/// Told already, it is woken all the same: for a stop and for a restart.
+pub fn a_child_that_stops_itself_after_it_was_told_is_woken() {
+    for signal in [libc::SIGTERM, libc::SIGUSR1] {
+        let first = format!("1=nap,{signal},75");
+        let run = Init::new(&[]).role(&["generations", &first, "*=record,exit=15:0"]).ready();
+        let asked = run.signal(signal);
+        run.says("naps");
+        run.says("awake");
+        if signal == libc::SIGUSR1 {
+            run.ready_generation(2);
+            run.term();
+        }
+        let done = run.finish_with(0);
+        assert!(ms(asked, done.at) < 5000.0, "{}", done.text());
+    }
+}

@@ -1,6 +1,6 @@
 //! What the child left running is ended before clawinit goes on or leaves (DESIGN sections 1, 5).
 
-use crate::harness::{Init, ms, pid_in};
+use crate::harness::{Done, Init, ms, pid_in};
 
 /// B7, B8, A27: daemons, orphans and workers alike.
 pub fn everything_the_child_left_is_told_and_waited_for() {
@@ -214,4 +214,82 @@ pub fn a_group_that_was_told_something_else_is_asked_to_end_before_it_is_killed(
     let done = run.finish_with(0);
     let told = done.out.iter().filter(|line| *line == "left w signal 15").count();
     assert_eq!(told, 1, "{}", done.text());
+}
+
+/// How often this leftover was told to end.
+fn told(done: &Done, name: &str) -> usize {
+    let line = format!("left {name} signal {}", libc::SIGTERM);
+    done.out.iter().filter(|l| **l == line).count()
+}
+
+/// B11, the other side of it: who was born after the group was told was not told.
+pub fn who_joins_the_group_after_it_was_told_is_told_in_the_sweep() {
+    let run = Init::new(&["--kill-mode=group", "--sweep-grace=10s"]).role(&["heir", "w:worker"]);
+    let run = run.ready();
+    let asked = run.term();
+    let done = run.finish_with(0);
+    assert!(ms(asked, done.at) < 5000.0, "{}", done.text());
+    assert!(done.says("left w done"), "{}", done.text());
+    assert!(done.events("escalated").is_empty(), "{}", done.text());
+
+    let run = Init::new(&["--kill-mode=group", "--sweep-grace=500ms"])
+        .role(&["leave", "old:worker:deaf", "--", "heir", "new:worker:deaf"])
+        .ready();
+    run.term();
+    let done = run.finish_with(0);
+    for name in ["old", "new"] {
+        assert_eq!(told(&done, name), 1, "{name}: {}", done.text());
+    }
+}
+
+/// The group's SIGTERM waits for it; the sweep only has to wake it.
+pub fn a_stopped_member_of_the_group_is_woken_in_the_sweep() {
+    let run = Init::new(&["--kill-mode=group", "--sweep-grace=10s"])
+        .role(&["leave", "s:worker:stopped", "--", "record", "exit=15:0"])
+        .ready();
+    run.wait_state(pid_in(&run.says_prefix("left s")), "T");
+    let asked = run.term();
+    let done = run.finish_with(0);
+    assert!(ms(asked, done.at) < 5000.0, "{}", done.text());
+    assert!(done.says("left s done"), "{}", done.text());
+    assert!(done.events("escalated").is_empty(), "{}", done.text());
+}
+
+/// They are none of its business, but `all` says that clawinit stays for them, up to the deadline.
+pub fn exit_when_all_waits_in_kill_mode_process_and_tells_nobody() {
+    let run = Init::new(&["--exit-when=all", "--kill-mode=process", "--stop-grace=60s"])
+        .role(&["leave", "a:daemon", "--", "record", "exit=15:3"])
+        .ready();
+    let daemon = pid_in(&run.says_prefix("left a"));
+    run.term();
+    run.event("child-exited", 1);
+    let sender = run.exec(&["kill", "15", &daemon.to_string()]);
+    let done = run.finish_with(3);
+    drop(sender);
+    assert!(done.says("left a done"), "{}", done.text());
+    assert_eq!(told(&done, "a"), 1, "told by nobody but the test: {}", done.text());
+
+    let run = Init::new(&["--exit-when=all", "--kill-mode=process", "--stop-grace=300ms"])
+        .role(&["leave", "a:daemon:deaf", "--", "record", "exit=15:3"])
+        .ready();
+    let asked = run.term();
+    let done = run.finish_with(3);
+    let took = ms(asked, done.at);
+    assert!((295.0..600.0).contains(&took), "{took} ms: {}", done.text());
+    assert_eq!(told(&done, "a"), 0, "{}", done.text());
+}
+
+/// Each that is told starts the next one: told of as long as it is news.
+pub fn a_chain_of_successors_does_not_flood_the_log() {
+    for options in [&["--sweep-grace=20s"][..], &["--sweep-grace=20s", "--kill-mode=group"]] {
+        let run = Init::new(options)
+            .role(&["leave", "c:daemon:chain=100", "--", "record", "exit=15:0"])
+            .ready();
+        run.term();
+        let done = run.finish_with(0);
+        let ended = done.out.iter().filter(|line| *line == "left c done").count();
+        assert_eq!(ended, 101, "{}", done.text());
+        assert!(!done.events("sweep").is_empty(), "{}", done.text());
+        assert!(done.err.len() <= 20, "{} lines: {}", done.err.len(), done.text());
+    }
 }

@@ -227,3 +227,24 @@ pub fn a_filter_reads_and_writes_the_terminal() {
         assert_eq!(lines[lines.len() - 2..], ["two", "one"], "{}", done.text());
     }
 }
+
+/// A background job takes the terminal from nobody, also where its group and that of the
+/// foreground both come from outside of the PID namespace, and so have no number inside.
+pub fn a_background_job_of_a_new_namespace_leaves_the_terminal_alone() {
+    let run = Init::new(&[])
+        .terminal()
+        .flag("not-leader")
+        .flag("background")
+        .role(&["generations", "1=record,exit=10:75", "*=record,exit=15:3"])
+        .ready();
+    assert_eq!(run.foreground(), run.launcher(), "while the child runs");
+    run.usr1();
+    run.ready_generation(2);
+    assert_eq!(run.foreground(), run.launcher(), "in the next generation");
+    run.term();
+    run.end();
+    // The launcher, which leads the session, may have gone as well; then it is nobody's.
+    let foreground = run.foreground();
+    assert!([run.launcher(), 0].contains(&foreground), "{foreground} after the end");
+    run.finish_with(3);
+}

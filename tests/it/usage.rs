@@ -12,7 +12,19 @@ const WRONG: &[(&str, &[&str])] = &[
     ("stop-signal", &["", "NOPE", "KILL", "STOP", "0", "99", "TERM,INT"]),
     (
         "stop-grace",
-        &["", "25", "25 s", "s", "-1s", "1h", "1.5", "x25s", "ten", "99999999999999999999s"],
+        &[
+            "",
+            "25",
+            "25 s",
+            "s",
+            "-1s",
+            "1h",
+            "1.5",
+            "x25s",
+            "ten",
+            "99999999999999999999s",
+            "99999999999999999999",
+        ],
     ),
     ("stop-delay", &["", "5", "5sec", "-5s"]),
     ("restart-on", &["", "USR1,", "NOPE", "KILL", "STOP", "CHLD", "TERM", "QUIT,USR1"]),
@@ -39,15 +51,16 @@ const WRONG: &[(&str, &[&str])] = &[
             "TERM:INT,",
             "TERM:INT:HUP",
             "KILL:TERM",
+            "CHLD:TERM",
         ],
     ),
     ("success-codes", &["", "256", "143,", "x", "-1"]),
     ("stop-exit-code", &["", "256", "parent", "-1"]),
     ("platform-grace", &["", "30", "30sec"]),
-    ("user", &["", "bob", "1000:", ":1000", "1000:staff", "-1", "1000:1000:1000"]),
+    ("user", &["", "bob", "1000:", ":1000", "1000:staff", "-1", "1000:1000:1000", "+5", "5:+5"]),
     ("subreaper", &["", "yes", "maybe"]),
-    ("parent-death-signal", &["", "NOPE", "0", "65"]),
-    ("port", &["", "0", "70000", "65536", "http", "-1", "80,81"]),
+    ("parent-death-signal", &["", "NOPE", "0", "65", "STOP", "CHLD"]),
+    ("port", &["", "0", "70000", "65536", "http", "-1", "80,81", "+5"]),
     ("termination-log", &["", "relative/path"]),
     ("log-format", &["", "xml", "JSON"]),
     ("log-level", &["", "loud", "11"]),
@@ -126,6 +139,19 @@ pub fn an_unknown_option_has_its_line_with_the_nearest_one() {
 pub fn a_duration_without_a_unit_says_what_to_type() {
     let done = plain(None, &["--stop-grace", "25", "true"], &[]);
     assert_eq!(done.err, "clawinit: --stop-grace: \"25\" has no unit; write 25s\n");
+}
+
+/// What would be refused again is no advice.
+pub fn a_duration_that_is_too_long_is_not_suggested() {
+    let done = plain(None, &["--stop-grace", "99999999999999999999", "echo", "ran"], &[]);
+    one_line(&done, "--stop-grace", "twenty digits");
+    assert!(!done.err.contains("write 99999999999999999999"), "{}", done.err);
+}
+
+/// A delay over a maximum that was said as well.
+pub fn a_delay_over_its_maximum_has_its_line() {
+    let words = ["--restart-delay", "60s", "--restart-delay-max", "30s", "echo", "ran"];
+    one_line(&plain(None, &words, &[]), "--restart-delay", "60s over 30s");
 }
 
 pub fn a_missing_command_has_its_line() {
