@@ -2,12 +2,14 @@
 //! a shell.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -122,23 +124,37 @@ fn stop_that_does_not_happen_in_time_is_no_success() {
     assert!(said.contains("did not stop within"), "{said}");
 }
 
+/// A process that ends with the test, however that ends.
+struct Bystander(Child);
+
+impl Bystander {
+    fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A process that is no gateway, and to which the pid in the lock file at `path` has
 /// come. It did not start in the same clock tick: a pid takes longer to come round.
-fn bystander(path: &Path) -> Child {
+fn bystander(path: &Path) -> Bystander {
     let text = fs::read_to_string(path).unwrap();
     let mut holder: Value = serde_json::from_str(&text).unwrap();
     let begun = Instant::now();
     loop {
-        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let child = Bystander(Command::new("sleep").arg("600").spawn().unwrap());
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.0.id())).unwrap();
         let start_time = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19);
         if start_time != Some(holder["start_time"].to_string().as_str()) {
-            holder["pid"] = child.id().into();
+            holder["pid"] = child.0.id().into();
             fs::write(path, holder.to_string()).unwrap();
             return child;
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
         assert!(begun.elapsed() < PATIENCE, "the clock stands still");
     }
 }
@@ -154,10 +170,7 @@ fn verbs_never_signal_a_pid_whose_lock_is_not_held() {
     assert_eq!(value["reason"], "not running");
     let (value, code, _) = outcome(verb(&folder, "restart"));
     assert_eq!((&value["reason"], code), (&"not running".into(), 1));
-    let alive = bystander.try_wait().unwrap().is_none();
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
-    assert!(alive, "a process that is no gateway was signalled");
+    assert!(bystander.is_alive(), "a process that is no gateway was signalled");
 }
 
 #[test]
@@ -357,6 +370,9 @@ fn stop_waits_for_the_name_of_a_gateway_that_starts_and_spares_who_has_the_old_p
     let state = folder.state().join("state.json");
     fs::remove_file(&state).unwrap();
     nix::unistd::mkfifo(&state, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Another name for it, which stays when the first is set aside.
+    let feed = folder.state().join("feed");
+    fs::hard_link(&state, &feed).unwrap();
     let mut next = Gateway::spawn(start(&folder), &folder);
     wait_for("the old name to be gone", || fs::read(&lock).unwrap().is_empty());
     let mut early = verb(&folder, "stop");
@@ -370,12 +386,15 @@ fn stop_waits_for_the_name_of_a_gateway_that_starts_and_spares_who_has_the_old_p
         let command = verb(&folder, "stop");
         move || outcome(command)
     });
-    fs::write(&state, "no state").unwrap();
+    // It opens the file more than once: to see whether it may, and to read it.
+    wait_for("the stop", || {
+        let pipe =
+            fs::OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&feed);
+        let _ = pipe.and_then(|mut pipe| pipe.write_all(b"no state"));
+        stop.is_finished()
+    });
     let (value, code, said) = stop.join().unwrap();
-    let alive = bystander.try_wait().unwrap().is_none();
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
-    assert!(alive, "a process that is no gateway was signalled: {said}");
+    assert!(bystander.is_alive(), "a process that is no gateway was signalled: {said}");
     assert_eq!((&value["reason"], code), (&"graceful shutdown".into(), 0), "{said}");
     assert!(said.contains(&format!("the gateway, pid {}", next.pid())), "{said}");
     assert_eq!(next.wait().code(), Some(0));
@@ -397,10 +416,7 @@ fn name_of_a_process_that_is_gone_is_signalled_by_nobody() {
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
     }
-    let alive = bystander.try_wait().unwrap().is_none();
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
-    assert!(alive, "a process that is no gateway was signalled");
+    assert!(bystander.is_alive(), "a process that is no gateway was signalled");
 }
 
 #[test]
