@@ -53,7 +53,7 @@ struct Wrong(String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
-const OPTIONS: [Opt; 30] = [
+const OPTIONS: [Opt; 29] = [
     Opt { name: "stop-on", value: "SIG,...", help: "signals that mean stop (TERM,INT,QUIT)",
         set: |c, v| signals(v).map(|s| c.stop_on = s) },
     Opt { name: "stop-signal", value: "SIG", help: "what the child is sent to stop (the one received)",
@@ -120,8 +120,6 @@ const OPTIONS: [Opt; 30] = [
     Opt { name: "exit-when", value: "child|all", help: "leave when the child has ended, or the last process (child)",
         set: |c, v| one_of(v, &[("child", ExitWhen::Child), ("all", ExitWhen::All)])
             .map(|w| c.exit_when = w) },
-    Opt { name: "help", value: "", help: "print this",
-        set: |_, _| Ok(()) },
 ];
 
 /// The variables that clawinit gives to its child; the inner one of two does not read them.
@@ -230,9 +228,9 @@ impl Reader<'_> {
         if is_inner && FOR_THE_CHILD.contains(&&*name) {
             return Ok(());
         }
-        let option = OPTIONS.iter().find(|o| o.name != "help" && is_variable_of(&name, o.name));
+        let option = OPTIONS.iter().find(|o| is_variable_of(&name, o.name));
         let Some(option) = option else {
-            let names = OPTIONS.iter().filter(|o| o.name != "help").map(|o| variable_of(o.name));
+            let names = OPTIONS.iter().map(|o| variable_of(o.name));
             let near = names.min_by_key(|known| distance(&name, known)).unwrap_or_default();
             self.warnings.push(format!(
                 "CLAWINIT_{name}: no such variable, passed over; did you mean CLAWINIT_{near}?"
@@ -327,7 +325,9 @@ impl Reader<'_> {
         };
         let Some(option) = own.iter().find(|o| o.name.as_bytes() == &bytes[2..end]) else {
             let mut line = format!("{shown}: no such option");
-            match nearest(&shown[2..], own.iter().map(|o| o.name.to_owned())) {
+            let own_help = (!own.is_empty()).then_some("help");
+            let names = own.iter().map(|o| o.name).chain(own_help).map(str::to_owned);
+            match nearest(&shown[2..], names) {
                 Some(near) => {
                     let _ = write!(line, "; did you mean --{near}?");
                 }
@@ -802,7 +802,8 @@ fn own_help() -> String {
         }
     }
     text.push_str(
-        "  --version, --license            print these\n\
+        "  --help                          print this\n\
+         \x20 --version, --license            print these\n\
          \x20 -v, -q                          more log lines, fewer (-vv, -qq)\n\
          \x20 -s -g -w -p SIG -e N -h -l      as tini: --subreaper on, --kill-mode group, a line for\n\
          \x20                                 each orphan reaped, --parent-death-signal,\n\

@@ -128,7 +128,7 @@ impl Init {
             }
             // clawinit's own write to a broken or full standard error raised it.
             Sender::Process { pid, .. }
-                if pid == process::pid() && [Signal::PIPE, Signal::XFSZ].contains(&signal) =>
+                if [Signal::PIPE, Signal::XFSZ].contains(&signal) && pid == process::pid() =>
             {
                 return None;
             }

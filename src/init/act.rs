@@ -76,15 +76,15 @@ impl Init {
 
     /// Passes on what was just received, with its value where it has one.
     pub(super) fn forward(&mut self, signal: Signal) {
-        let Some(pid) = self.state.child else { return };
         // No call queues a value to a group, so a real-time signal goes to the child alone.
         let to_group = self.config.kill_mode == KillMode::Group && !signal.is_realtime();
-        let sent = match self.received {
-            Some(received) if !to_group => kill::pass_on(pid, signal, &received),
-            _ if to_group => kill::group(pid, signal),
-            _ => kill::process(pid, signal),
-        };
-        self.note_sent(signal, pid, sent);
+        match (self.state.child, self.received) {
+            (Some(pid), Some(received)) if !to_group => {
+                let sent = kill::pass_on(pid, signal, &received);
+                self.note_sent(signal, pid, sent);
+            }
+            _ => self.send_child(signal),
+        }
     }
 
     /// Asks the child to end, and wakes it where it is stopped.

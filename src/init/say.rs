@@ -9,7 +9,7 @@ use crate::kernel::entry::Start;
 use crate::kernel::signals::Sender;
 use crate::kernel::spawn::{Failure, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, process};
-use crate::report::{self, Asker, Field, Log, Span, Value, Words};
+use crate::report::{self, Asker, Log, Span, Value, Words};
 use crate::signal::Signal;
 use std::fmt;
 
@@ -64,14 +64,10 @@ pub(super) fn asker(sender: Sender) -> Asker {
 const ROUNDS_TOLD: u32 = 4;
 
 impl Init {
-    fn line(&mut self, level: Level, event: &str, message: fmt::Arguments, fields: &[Field]) {
-        self.log.line(level, event, message, fields);
-    }
-
     // ---- starting ----
 
     pub(super) fn cannot_start(&mut self, why: fmt::Arguments) -> u8 {
-        self.line(Level::Error, "start-failed", why, &[]);
+        self.log.line(Level::Error, "start-failed", why, &[]);
         125
     }
 
@@ -80,7 +76,7 @@ impl Init {
     pub(super) fn cannot_wait(&mut self, errno: Errno) -> u8 {
         let said =
             format_args!("cannot wait for signals: rt_sigtimedwait: {errno}; leaving with 70");
-        self.line(Level::Error, "panic", said, &[]);
+        self.log.line(Level::Error, "panic", said, &[]);
         70
     }
 
@@ -199,7 +195,7 @@ impl Init {
             Note::NoChild(signal) => {
                 let fields = [("signal", Value::Text(&signal))];
                 let said = format_args!("{signal} dropped: there is no child to have it");
-                self.line(Level::Debug, "signal-dropped", said, &fields);
+                self.log.line(Level::Debug, "signal-dropped", said, &fields);
             }
             Note::ChildExited { pid, status, lived } => {
                 self.watch_port();
@@ -216,7 +212,7 @@ impl Init {
                             ("code", code),
                             ("lived_seconds", lived_for),
                         ];
-                        self.line(Level::Info, "child-exited", said, &fields);
+                        self.log.line(Level::Info, "child-exited", said, &fields);
                     }
                     Status::Signaled { signal, core_dumped } => {
                         let core = Value::Flag(core_dumped);
@@ -227,7 +223,7 @@ impl Init {
                             ("core_dumped", core),
                             ("lived_seconds", lived_for),
                         ];
-                        self.line(Level::Info, "child-exited", said, &fields);
+                        self.log.line(Level::Info, "child-exited", said, &fields);
                     }
                 }
             }
@@ -235,7 +231,7 @@ impl Init {
                 let said = format_args!(
                     "its program goes on in other processes; leaving with the last of them"
                 );
-                self.line(Level::Info, "goes-on", said, &[]);
+                self.log.line(Level::Info, "goes-on", said, &[]);
             }
             Note::NextGeneration { cause, delay } => {
                 let fields = [
@@ -271,7 +267,7 @@ impl Init {
                     "more than {count} crashes within {}: giving up (--restart-limit)",
                     Span(window)
                 );
-                self.line(Level::Error, "restart-limit", said, &fields);
+                self.log.line(Level::Error, "restart-limit", said, &fields);
             }
             Note::Survived => {
                 let names = Names(&self.still_there()).to_string();
@@ -296,18 +292,18 @@ impl Init {
         ];
         if within.is_zero() {
             let said = format_args!("{what} requested by {asker}: {signal}, at once");
-            self.line(Level::Info, event, said, &fields);
+            self.log.line(Level::Info, event, said, &fields);
         } else {
             let said =
                 format_args!("{what} requested by {asker}: {signal}, {} to finish", Span(within));
-            self.line(Level::Info, event, said, &fields);
+            self.log.line(Level::Info, event, said, &fields);
         }
     }
 
     fn request_changes_nothing(&mut self, signal: Signal, why: &str) {
         let Some(asker) = self.asker else { return };
         let fields = [("signal", Value::Text(&signal)), ("reason", Value::Text(&why))];
-        self.line(
+        self.log.line(
             Level::Info,
             "request-folded",
             format_args!("{signal} by {asker}: {why}"),
@@ -324,7 +320,7 @@ impl Init {
         }
         let fields = [("pid", Value::Number(pid.into()))];
         let said = format_args!("Reaped zombie process with pid={pid} (it {status})");
-        self.line(level, "reaped", said, &fields);
+        self.log.line(level, "reaped", said, &fields);
     }
 
     /// Leftovers were asked to end. A program that forks for ever would fill the log: after a
@@ -343,11 +339,11 @@ impl Init {
         match self.state.phase {
             Phase::Sweeping { .. } => {
                 let said = format_args!("sweeping what the child left: {signal} to {names}");
-                self.line(level, "sweep", said, &fields);
+                self.log.line(level, "sweep", said, &fields);
             }
             _ => {
                 let said = format_args!("{signal} to those that go on without the child: {names}");
-                self.line(level, "told", said, &fields);
+                self.log.line(level, "told", said, &fields);
             }
         }
         self.note_not_permitted(signal, round);
@@ -361,7 +357,12 @@ impl Init {
         let fields =
             [("killed", Value::Number(round.count as i64)), ("processes", Value::Text(&names))];
         let level = if self.leftovers.rounds() > ROUNDS_TOLD { Level::Debug } else { Level::Warn };
-        self.line(level, "escalated", format_args!("the time is up: SIGKILL for {names}"), &fields);
+        self.log.line(
+            level,
+            "escalated",
+            format_args!("the time is up: SIGKILL for {names}"),
+            &fields,
+        );
         self.note_not_permitted(Signal::KILL, &round);
         self.story.killed = true;
         self.story.victims.extend(round.named);
@@ -375,7 +376,7 @@ impl Init {
             let said = format_args!(
                 "{signal} is not permitted for {count} of them: they run as another user, and clawinit does not run as root"
             );
-            self.line(Level::Warn, "warning", said, &fields);
+            self.log.line(Level::Warn, "warning", said, &fields);
         }
     }
 
@@ -383,7 +384,7 @@ impl Init {
         let said = format_args!(
             "what the child left cannot be listed: /proc/thread-self/children: {errno}; mount /proc"
         );
-        self.line(Level::Warn, "warning", said, &[]);
+        self.log.line(Level::Warn, "warning", said, &[]);
     }
 
     // ---- the port ----
@@ -408,7 +409,7 @@ impl Init {
         let fields =
             [("port", Value::Number(port.into())), ("release_seconds", Value::Seconds(time))];
         let said = format_args!("port {port} is free, {} after the request", Span(time));
-        self.line(Level::Info, "port-released", said, &fields);
+        self.log.line(Level::Info, "port-released", said, &fields);
     }
 
     /// Before the next generation, and before leaving: the port is free, or somebody is named.
@@ -422,7 +423,7 @@ impl Init {
                 let fields =
                     [("port", Value::Number(port.into())), ("holder", Value::Text(&holder))];
                 let said = format_args!("port {port} is still held by {holder}");
-                self.line(Level::Warn, "port-held", said, &fields);
+                self.log.line(Level::Warn, "port-held", said, &fields);
             }
         }
     }
@@ -442,7 +443,7 @@ impl Init {
             LogFormat::Json => String::new(),
         };
         let said = format_args!("the termination report could not be written: {why}{behind}");
-        self.line(Level::Warn, "report-not-written", said, &fields);
+        self.log.line(Level::Warn, "report-not-written", said, &fields);
     }
 
     pub(super) fn exit(&mut self, code: u8) {
@@ -458,9 +459,9 @@ impl Init {
         match took {
             Some(took) => {
                 let said = format_args!("stopped in {}, leaving with {code}", Span(took));
-                self.line(Level::Info, "exiting", said, &fields);
+                self.log.line(Level::Info, "exiting", said, &fields);
             }
-            None => self.line(
+            None => self.log.line(
                 Level::Info,
                 "exiting",
                 format_args!("leaving with {code} ({cause})"),

@@ -6,7 +6,7 @@ use crate::core::State;
 use crate::kernel::entry::{self, Start};
 use crate::kernel::spawn::{self, Environment};
 use crate::kernel::terminal::Terminal;
-use crate::kernel::{clock, process, signals};
+use crate::kernel::{clock, kill, process, signals};
 use crate::leftovers::Leftovers;
 use crate::report::{Command, Log, Span, Story};
 use crate::watch::PortWatch;
@@ -62,7 +62,7 @@ impl Init {
             }
             // It may have died before that call (util-linux/util-linux#1490).
             if process::parent() != start.parent {
-                entry::queue(signal);
+                kill::this_process(signal);
             }
         }
         Ok(())

@@ -5,7 +5,6 @@
 //! SIGTERM in that window would be lost, since PID 1 has no default action for it.
 
 use super::{process, signals};
-use crate::signal::Signal;
 use std::ffi::{CStr, c_char, c_int};
 
 /// What the process was started with.
@@ -66,11 +65,6 @@ pub fn on_panic(hook: fn(&str, &dyn std::fmt::Display)) {
         }
         process::exit(70);
     }));
-}
-
-/// A signal that the process sends to itself, to be taken from the queue like any other.
-pub fn queue(signal: Signal) {
-    super::kill::this_process(signal);
 }
 
 /// Makes a program's `main` of [`start`].
