@@ -273,7 +273,7 @@ impl Init {
                 let names = Names(&self.still_there()).to_string();
                 let fields = [("processes", Value::Text(&names))];
                 let said = format_args!(
-                    "SIGKILL did not end {names}: waiting for a device? (state D of ps)"
+                    "SIGKILL did not end {names}: not permitted, or waiting for a device (state D of ps)"
                 );
                 self.log.line(Level::Error, "survived-kill", said, &fields);
             }

@@ -101,6 +101,7 @@ fn main() {
             a_sigpipe_of_its_own_is_not_forwarded,
             a_sigpipe_that_somebody_sent_is_forwarded,
             a_child_that_may_not_be_signalled_is_a_warning_at_most,
+            a_child_that_may_not_be_killed_is_said_to_be_one,
             a_sigterm_once_blocked_is_never_lost,
             a_sigterm_from_the_first_instruction_on_is_never_lost,
             a_sigterm_at_any_time_ends_one_that_is_not_pid_1,

@@ -264,6 +264,24 @@ pub fn a_child_that_may_not_be_signalled_is_a_warning_at_most() {
     assert!(!done.signals().contains(&1), "{}", done.text());
 }
 
+/// What SIGKILL could not end because it never came is not blamed on a device.
+pub fn a_child_that_may_not_be_killed_is_said_to_be_one() {
+    let folder = Folder::new();
+    let (clawinit, probe) = folder.copies();
+    folder.set_mode("probe", 0o4755);
+    let run = Init::new(&["--stop-grace=200ms"])
+        .program(clawinit)
+        .with_probe(probe)
+        .flag("user=65534")
+        .role(&["root", "record"])
+        .ready();
+    run.signal(libc::SIGTERM);
+    let done = run.finish_with(137);
+    let said = done.text();
+    let verdict = said.lines().find(|line| line.contains("SIGKILL did not end"));
+    assert!(verdict.is_some_and(|line| line.contains("not permitted")), "{said}");
+}
+
 fn early(flag: &str, micros: u64, under: bool, block: bool) -> Done {
     let mut init = Init::new(&["--stop-grace=10s"]).flag(&format!("{flag}={micros}"));
     if under {
