@@ -9,7 +9,6 @@ use crate::config::{
 };
 use crate::kernel::entry::Start;
 use crate::signal::{Signal, SignalSet};
-use crate::verbs;
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::time::Duration;
@@ -53,7 +52,7 @@ struct Wrong(String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
-const OPTIONS: [Opt; 29] = [
+const OPTIONS: [Opt; 30] = [
     Opt { name: "stop-on", value: "SIG,...", help: "signals that mean stop (TERM,INT,QUIT)",
         set: |c, v| signals(v).map(|s| c.stop_on = s) },
     Opt { name: "stop-signal", value: "SIG", help: "what the child is sent to stop (the one received)",
@@ -108,6 +107,8 @@ const OPTIONS: [Opt; 29] = [
         set: |c, v| at_death(v).map(|s| c.parent_death_signal = Some(s)) },
     Opt { name: "port", value: "N", help: "watch this TCP port: time its release, name its holder",
         set: |c, v| port(v).map(|p| c.port = Some(p)) },
+    Opt { name: "metrics-listen", value: "ADDR:PORT", help: "serve /metrics, /status and /health there, from a process\nof its own",
+        set: |c, v| listen(v).map(|()| c.metrics_listen = Some(v)) },
     Opt { name: "termination-log", value: "PATH", help: "where the report goes; none: nowhere\n(/dev/termination-log where it exists)",
         set: |c, v| termination_log(v).map(|t| c.termination_log = t) },
     Opt { name: "log-format", value: "text|json", help: "(text)",
@@ -280,12 +281,6 @@ impl Reader<'_> {
                     if let Some(asked) = asked {
                         return Ok(asked);
                     }
-                }
-                _ if i == 1 && self.config.manners == Manners::Clawinit => {
-                    return match verbs::NAMES.iter().find(|verb| verb.as_bytes() == bytes) {
-                        Some(verb) => Err(verbs::refusal(verb)),
-                        None => Ok(Asked::Run(i)),
-                    };
                 }
                 _ => return Ok(Asked::Run(i)),
             }
@@ -710,6 +705,16 @@ fn port(value: &'static CStr) -> Result<u16, Wrong> {
         .ok()
         .filter(|port| *port != 0 && !value.starts_with('+'))
         .ok_or_else(|| Wrong(format!("\"{value}\" is no TCP port; write a number from 1 to 65535")))
+}
+
+fn listen(value: &'static CStr) -> Result<(), Wrong> {
+    let value = text(value)?;
+    match value.parse::<std::net::SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(()),
+        _ => Err(Wrong(format!(
+            "\"{value}\" is no address with a port; write 127.0.0.1:9464, 0.0.0.0:9464 or [::1]:9464"
+        ))),
+    }
 }
 
 fn termination_log(value: &'static CStr) -> Result<TerminationLog, Wrong> {

@@ -30,6 +30,27 @@ pub fn next() -> Reaped {
     }
 }
 
+/// Reaps this child, waiting until it has ended: for one that just got SIGKILL.
+pub fn wait(pid: i32) {
+    loop {
+        // SAFETY: touches no memory; every signal is blocked.
+        let got = unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+        if Errno::check(i64::from(got)) != Err(Errno(libc::EINTR)) {
+            return;
+        }
+    }
+}
+
+/// Whether there are children, living or dead.
+pub fn has_children() -> bool {
+    // SAFETY: siginfo_t is plain data; the kernel fills it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is ours.
+    let found = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    Errno::check(i64::from(found)).is_ok()
+}
+
 /// A dead child that is not reaped yet, and stays so; 0 when there is none.
 pub fn peek() -> i32 {
     look(libc::P_ALL, 0, libc::WEXITED)
