@@ -3,6 +3,7 @@
 //! Everything here is a thin, safe function over one or two calls; no decision is taken here
 //! that `core` could take.
 
+pub mod aside;
 pub mod cgroup;
 pub mod clock;
 pub mod descendants;

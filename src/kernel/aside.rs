@@ -1,0 +1,34 @@
+//! Work that may take longer than we want to wait, in a process of its own: fork(2).
+//!
+//! The C library's resolver cannot be told how long it may take. A thread would do as well, and
+//! would bring the code for threads into a program that has none.
+
+use super::{Errno, process, reap};
+use crate::signal::Signal;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// What `work` answers; `None`: nothing within `timeout`. Only for a process with one thread.
+/// Errors: there is no pipe, or no process, to be had.
+pub fn answer(work: impl FnOnce() -> String, timeout: Duration) -> Result<Option<String>, Errno> {
+    let (mut reader, mut writer) = std::io::pipe().map_err(|_| Errno::last())?;
+    // SAFETY: this process has one thread, so the child finds every lock free.
+    let pid = Errno::check(i64::from(unsafe { libc::fork() }))? as i32;
+    if pid == 0 {
+        drop(reader);
+        let _ = writer.write_all(work().as_bytes());
+        process::exit(0);
+    }
+    drop(writer);
+    let mut fds = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let most = timeout.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32;
+    // SAFETY: one pollfd, ours. Only a signal that ends this process could interrupt it.
+    let came = unsafe { libc::poll(&raw mut fds, 1, most) } > 0;
+    let mut text = String::new();
+    // It writes once, and leaves.
+    let whole = came && reader.read_to_string(&mut text).is_ok();
+    let _ = super::kill::process(pid, Signal::KILL);
+    reap::wait(pid);
+    Ok(whole.then_some(text))
+}
