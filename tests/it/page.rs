@@ -254,7 +254,7 @@ pub fn a_page_of_an_older_or_newer_minor_layout_is_read() {
     word(&mut bytes, at::GENERATION.at, 7);
     word(&mut bytes, at::PORT.at, 80);
     let layout =
-        |major: u64, minor: u64, words: usize| major << 48 | minor << 32 | words as u64 * 8;
+        |major: u64, minor: u64, words: usize| major << 48 | minor << 32 | (words as u64 * 8);
     // One that knew no field behind the generation's.
     word(&mut bytes, at::LAYOUT.at, layout(at::MAJOR, 0, at::GENERATION.at + 1));
     let older = read::parse(&bytes).expect("an older page");
