@@ -100,6 +100,8 @@ const OPTIONS: [Opt; 30] = [
         set: |c, v| user(v).map(|u| c.user = Some(u)) },
     Opt { name: "no-new-privs", value: "", help: "the child cannot gain privileges",
         set: |c, v| switch(v).map(|on| c.no_new_privs = on) },
+    Opt { name: "vary-pid", value: "", help: "the first child gets another pid at each boot",
+        set: |c, v| switch(v).map(|on| c.vary_pid = on) },
     Opt { name: "subreaper", value: "auto|on|off", help: "adopt orphans when not PID 1 (auto)",
         set: |c, v| one_of(v, &[("auto", Subreaper::Auto), ("on", Subreaper::On),
             ("off", Subreaper::Off)]).map(|s| c.subreaper = s) },

@@ -259,6 +259,8 @@ fn main() {
             without_a_command_it_is_a_usage_error,
             the_log_tells_the_childs_pid,
             a_folder_that_was_removed_is_told_and_the_next_generation_starts_in_the_root,
+            with_vary_pid_the_child_has_another_pid_at_each_boot,
+            vary_pid_is_for_the_first_generation_only,
             the_user_option_takes_who_it_is_already_without_privileges;
         alone:
     );
