@@ -52,7 +52,7 @@ pub(crate) struct Wrong(pub(crate) String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
-const OPTIONS: [Opt; 30] = [
+const OPTIONS: [Opt; 31] = [
     Opt { name: "stop-on", value: "SIG,...", help: "signals that mean stop (TERM,INT,QUIT)",
         set: |c, v| signals(v).map(|s| c.stop_on = s) },
     Opt { name: "stop-signal", value: "SIG", help: "what the child is sent to stop (the one received)",
