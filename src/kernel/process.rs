@@ -11,6 +11,12 @@ pub fn pid() -> i32 {
     unsafe { libc::getpid() }
 }
 
+/// The user that it acts as.
+pub fn user() -> u32 {
+    // SAFETY: cannot fail, touches no memory.
+    unsafe { libc::geteuid() }
+}
+
 /// Its parent's pid; 0 when that one is outside the PID namespace.
 pub fn parent() -> i32 {
     // SAFETY: cannot fail, touches no memory.

@@ -2,6 +2,7 @@
 //! only as the first word of the command line, and only by clawinit's own name.
 
 pub mod args;
+pub mod check;
 pub mod health;
 
 use crate::cli;
@@ -27,6 +28,7 @@ pub fn run(start: &Start) -> Option<u8> {
     }
     let (verb, words) = words.split_first()?;
     let run: fn(&Start, &[&'static CStr]) -> u8 = match verb.to_bytes() {
+        b"check" => check::run,
         b"health" => health::run,
         _ => return None,
     };

@@ -70,7 +70,9 @@ impl Target {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.contains('@') {
-            return Err(wrong("names a user, which is not sent; leave out what is before the @"));
+            // Not shown: a password may stand there.
+            return Err("the URL names a user, which is not sent; leave out what is before the @"
+                .to_owned());
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(inside) => inside.split_once(']').ok_or_else(|| {
@@ -423,10 +425,11 @@ fn is_again(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-/// The reason without the number that std puts behind it.
+/// The reason without what std puts around it.
 fn why(error: &io::Error) -> String {
+    let text = error.to_string();
     match error.raw_os_error() {
         Some(number) => Errno(number).to_string(),
-        None => error.to_string(),
+        None => text.trim_start_matches("failed to lookup address information: ").to_owned(),
     }
 }
