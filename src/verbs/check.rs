@@ -256,10 +256,11 @@ fn map(config: &Config) -> Option<String> {
 impl Findings {
     /// For people.
     fn text(&self) -> String {
-        let mut text = match &self.found {
-            Ok(path) => format!("command   {}\nfound at  {path}\n", clean(&self.command)),
-            Err(wrong) => format!("command   {}\nwrong     {wrong}\n", clean(&self.command)),
+        let (how, found) = match &self.found {
+            Ok(path) => ("found at", path),
+            Err(wrong) => ("wrong", wrong),
         };
+        let mut text = format!("command   {}\n{how:<9} {}\n", clean(&self.command), clean(found));
         text.push_str("\nsettings\n");
         for Setting { name, value, from } in &self.settings {
             let value = value.as_deref().map_or_else(|| "-".to_owned(), clean);
@@ -270,7 +271,7 @@ impl Findings {
                 let _ = writeln!(text, "\n{title}");
             }
             for line in lines {
-                let _ = writeln!(text, "  {}", clean(line));
+                wrap(&mut text, &clean(line));
             }
         }
         text
@@ -307,6 +308,25 @@ impl Findings {
         line.push('\n');
         line
     }
+}
+
+/// A sentence in lines of eighty columns at most, the first one marked.
+fn wrap(text: &mut String, sentence: &str) {
+    const WIDTH: usize = 80;
+    let mut column = usize::MAX;
+    for word in sentence.split(' ') {
+        let length = word.chars().count();
+        if column.saturating_add(1 + length) > WIDTH {
+            text.push_str(if column == usize::MAX { "  - " } else { "\n    " });
+            column = 4;
+        } else {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
 }
 
 /// Text from outside, without what could move a cursor or begin another line.

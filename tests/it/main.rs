@@ -7,11 +7,14 @@
 mod harness;
 mod launch;
 mod probe;
+mod schema;
 mod sys;
 
+mod check;
 mod drop_in;
 mod exit_codes;
 mod faults;
+mod health;
 mod logging;
 mod page;
 mod reaping;
@@ -314,10 +317,47 @@ fn main() {
             a_reader_that_has_gone_is_no_hindrance,
             a_full_disk_is_no_hindrance,
             an_unknown_variable_is_a_warning_with_the_nearest_name,
-            reaped_zombies_are_told_with_w;
+            reaped_zombies_are_told_with_w,
+            a_stderr_that_is_the_journal_gets_priorities,
+            every_event_of_real_runs_fits_the_schema,
+            the_documented_events_are_those_of_the_code;
         alone:
             a_full_pipe_of_another_user_never_blocks_it,
             a_pipe_of_another_user_that_the_child_fills_never_blocks_it
+    );
+    tests!(all, schema;
+        shared:
+            what_does_not_fit_a_schema_is_refused;
+        alone:
+    );
+    tests!(all, health;
+        shared:
+            a_right_answer_is_healthy_and_has_one_short_line,
+            a_body_of_every_kind_is_read_whole,
+            the_request_is_plain_http_and_nothing_gets_into_it,
+            another_status_is_told_with_what_came,
+            what_is_expected_of_the_body_is_told_when_it_is_not_there,
+            foreign_text_is_cut_and_cannot_forge_a_line,
+            answers_that_are_none_have_their_line,
+            nothing_that_is_sent_uses_up_time_or_memory,
+            localhost_needs_no_file_and_no_name_server,
+            who_cannot_be_reached_is_told,
+            wrong_urls_and_options_have_their_line,
+            it_answers_wherever_it_runs;
+        alone:
+            one_deadline_covers_everything
+    );
+    tests!(all, check;
+        shared:
+            every_setting_is_told_with_where_it_comes_from,
+            the_settings_it_prints_are_taken_back,
+            the_command_is_found_or_what_is_wrong_with_it_told,
+            what_will_hurt_is_warned_of,
+            the_place_is_looked_at,
+            nothing_is_started_and_nothing_written,
+            its_text_fits_a_terminal,
+            wrong_words_have_their_line;
+        alone:
     );
     tests!(all, usage;
         shared:
@@ -347,6 +387,7 @@ fn main() {
             a_command_that_cannot_start_is_reported,
             the_release_of_the_port_is_measured,
             a_report_of_very_much_is_cut_and_stays_json,
+            the_documented_fields_are_those_of_the_report,
             an_older_report_is_replaced_whole,
             a_report_that_cannot_be_written_changes_no_exit_code;
         alone:
