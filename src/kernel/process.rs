@@ -11,12 +11,6 @@ pub fn pid() -> i32 {
     unsafe { libc::getpid() }
 }
 
-/// The user that it acts as.
-pub fn user() -> u32 {
-    // SAFETY: cannot fail, touches no memory.
-    unsafe { libc::geteuid() }
-}
-
 /// Its parent's pid; 0 when that one is outside the PID namespace.
 pub fn parent() -> i32 {
     // SAFETY: cannot fail, touches no memory.
@@ -26,6 +20,12 @@ pub fn parent() -> i32 {
 /// Orphans among the descendants become our children (PR_SET_CHILD_SUBREAPER).
 pub fn become_subreaper() -> Result<(), Errno> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// The user that it acts as.
+pub fn user() -> u32 {
+    // SAFETY: cannot fail, touches no memory.
+    unsafe { libc::geteuid() }
 }
 
 /// Whether they do already: the flag outlives exec(2).

@@ -215,6 +215,7 @@ fn yes_or_no(on: bool) -> &'static str {
     if on { "yes" } else { "no" }
 }
 
+#[inline(never)] // it is called from everywhere here, and small is what counts
 fn duration(time: Duration) -> String {
     let ms = time.as_millis();
     if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
@@ -228,29 +229,32 @@ fn signal(signal: Signal) -> String {
 
 fn signals(set: SignalSet) -> String {
     let all = (1..=i32::from(signal::MAX)).filter_map(Signal::new);
-    list(all.filter(|s| set.contains(*s)).map(signal))
+    list(&mut all.filter(|s| set.contains(*s)).map(signal))
 }
 
 fn codes(set: &CodeSet, first: Option<u8>) -> String {
     let others = (0..=255).filter(|code| set.contains(*code) && Some(*code) != first);
-    list(first.into_iter().chain(others).map(|code| code.to_string()))
+    list(&mut first.into_iter().chain(others).map(|code| code.to_string()))
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.collect();
-    if items.is_empty() { "none".to_owned() } else { items.join(",") }
+fn list(items: &mut dyn Iterator<Item = String>) -> String {
+    let mut list = items.next().unwrap_or_else(|| "none".to_owned());
+    for item in items {
+        list.push(',');
+        list.push_str(&item);
+    }
+    list
 }
 
 fn map(config: &Config) -> Option<String> {
-    let pairs =
-        (1..=i32::from(signal::MAX)).filter_map(Signal::new).filter_map(|from| {
-            match config.forwarded(from) {
-                Some(to) if to == from => None,
-                Some(to) => Some(format!("{}:{}", signal(from), signal(to))),
-                None => Some(format!("{}:none", signal(from))),
-            }
-        });
-    Some(list(pairs)).filter(|pairs| pairs != "none")
+    let mut pairs = (1..=i32::from(signal::MAX)).filter_map(Signal::new).filter_map(|from| {
+        match config.forwarded(from) {
+            Some(to) if to == from => None,
+            Some(to) => Some(format!("{}:{}", signal(from), signal(to))),
+            None => Some(format!("{}:none", signal(from))),
+        }
+    });
+    Some(list(&mut pairs)).filter(|pairs| pairs != "none")
 }
 
 impl Findings {
