@@ -19,6 +19,8 @@ pub mod reap;
 pub mod signals;
 pub mod spawn;
 pub mod terminal;
+#[cfg(all(panic = "abort", target_env = "musl"))]
+mod unwind;
 
 /// An error number of errno(3).
 #[derive(Clone, Copy, PartialEq, Eq)]
