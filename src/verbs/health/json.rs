@@ -75,11 +75,10 @@ impl<'a> Json<'a> {
                 a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b))
             }
             (Kind::Object(a), Kind::Object(b)) => {
-                let equal = |(name, _): &(String, Json)| {
-                    let both = self.member(name).zip(other.member(name));
-                    both.is_some_and(|(own, its)| own.equals(its))
+                let in_other = |(name, value): &(String, Json)| {
+                    other.member(name).is_some_and(|found| found.equals(value))
                 };
-                a.iter().all(equal) && b.iter().all(equal)
+                a.len() == b.len() && a.iter().all(in_other)
             }
             _ => false,
         }
