@@ -2,7 +2,6 @@
 //! has no curl.
 
 mod http;
-mod json;
 
 use super::args::{Given, Opt, Usage};
 use super::{FAILED, fail};
@@ -10,7 +9,7 @@ use crate::kernel::descriptors;
 use crate::kernel::entry::Start;
 use crate::report::Span;
 use http::{Answer, Target};
-use json::Json;
+use serde_json::Value;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
@@ -59,16 +58,26 @@ impl Probe {
             }
         }
         if !self.json.is_empty() {
-            let json = Json::read(&body)
+            let json: Value = serde_json::from_slice(&body)
                 .map_err(|error| format!("expected JSON, got {} ({error})", page(&body)))?;
             for (path, wanted) in &self.json {
-                let instead = match json.find(path) {
-                    Some(found) if found.is(wanted) => continue,
-                    Some(found) => format!("got {}", shown(found.text.as_bytes())),
-                    None => format!("which is not in {}", page(&body)),
+                let expected = || {
+                    format!(
+                        "expected {} to be {}",
+                        shown(path.as_bytes()),
+                        shown(wanted.as_bytes())
+                    )
                 };
-                let (path, wanted) = (shown(path.as_bytes()), shown(wanted.as_bytes()));
-                return Err(format!("expected {path} to be {wanted}, {instead}"));
+                match find(&json, path) {
+                    Some(found) if is(found, wanted) => {}
+                    Some(found) => {
+                        let found = shown(found.to_string().as_bytes());
+                        return Err(format!("{}, got {found}", expected()));
+                    }
+                    None => {
+                        return Err(format!("{}, which is not in {}", expected(), page(&body)));
+                    }
+                }
             }
         }
         Ok(status)
@@ -99,6 +108,35 @@ fn page(body: &[u8]) -> String {
 
 fn contains(body: &[u8], text: &[u8]) -> bool {
     body.windows(text.len()).any(|part| part == text)
+}
+
+/// What is at a path: names and numbers with dots between them, or a JSON Pointer (RFC 6901),
+/// which begins with a slash and takes every name.
+fn find<'a>(json: &'a Value, path: &str) -> Option<&'a Value> {
+    if path.starts_with('/') {
+        return json.pointer(path);
+    }
+    path.split('.').try_fold(json, |json, name| match json {
+        Value::Object(fields) => fields.get(name),
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+/// A string is its own text; everything else, and a string in quotes, is compared as JSON.
+fn is(found: &Value, wanted: &str) -> bool {
+    if found.as_str() == Some(wanted) {
+        return true;
+    }
+    match (found, serde_json::from_str(wanted)) {
+        (Value::Number(found), Ok(Value::Number(wanted))) => {
+            // 1 is 1.0, but two large whole numbers may be one as floating-point numbers.
+            *found == wanted
+                || (found.is_f64() || wanted.is_f64()) && found.as_f64() == wanted.as_f64()
+        }
+        (found, Ok(wanted)) => *found == wanted,
+        (_, Err(_)) => false,
+    }
 }
 
 /// Something from outside for a line of ours: cut, and nothing in it that could move a cursor or
@@ -217,6 +255,51 @@ fn statuses(text: &'static str) -> Result<(u16, u16), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_found_and_compared() {
+        let json: Value = serde_json::from_str(
+            r#"{"status":"ok","n":3,"f":1.0,"t":true,"z":null,"big":9007199254740993,
+                "checks":{"db":{"ok":true}},"items":[{"name":"a"},{"name":"b.c"}],
+                "a.b":{"c/d":"x"},"list":[1,2],"number":"3","empty":""}"#,
+        )
+        .unwrap();
+        for (path, value) in [
+            ("status", "ok"),
+            ("status", "\"ok\""),
+            ("n", "3"),
+            ("n", "3.0"),
+            ("f", "1"),
+            ("t", "true"),
+            ("z", "null"),
+            ("big", "9007199254740993"),
+            ("checks.db.ok", "true"),
+            ("items.1.name", "b.c"),
+            ("/a.b/c~1d", "x"),
+            ("/items/0/name", "a"),
+            ("list", "[1, 2]"),
+            ("checks", "{\"db\":{\"ok\":true}}"),
+            ("number", "3"),
+            ("empty", ""),
+        ] {
+            assert!(find(&json, path).is_some_and(|found| is(found, value)), "{path}={value}");
+        }
+        for (path, value) in [
+            ("status", "OK"),
+            ("status", ""),
+            ("n", "4"),
+            ("n", "\"3\""),
+            ("t", "True"),
+            ("z", ""),
+            ("big", "9007199254740992"),
+            ("list", "[2,1]"),
+        ] {
+            assert!(find(&json, path).is_some_and(|found| !is(found, value)), "{path}={value}");
+        }
+        for path in ["nothing", "status.x", "items.2", "items.-1", "items.x", "n.0", "/items/9"] {
+            assert!(find(&json, path).is_none(), "{path}");
+        }
+    }
 
     #[test]
     fn a_foreign_text_is_cut_and_moves_no_cursor() {
