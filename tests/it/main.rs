@@ -22,11 +22,13 @@ mod report;
 mod restarting;
 mod signals;
 mod starting;
+mod status;
 mod stopping;
 mod sweeping;
 mod terminal;
 mod tidy;
 mod usage;
+mod verbs;
 
 use libtest_mimic::{Arguments, Trial};
 use std::sync::{PoisonError, RwLock};
@@ -405,6 +407,51 @@ fn main() {
             no_reader_sees_half_of_an_update,
             a_page_of_an_older_or_newer_minor_layout_is_read,
             a_page_of_anything_at_all_is_no_danger;
+        alone:
+    );
+    tests!(all, status;
+        shared:
+            it_tells_in_80_columns_what_runs_and_who_asked,
+            its_json_fits_the_schema_in_every_phase,
+            it_is_found_by_its_own_child,
+            it_is_found_where_pid_1_is_another,
+            who_only_holds_the_page_is_not_taken_for_it,
+            several_are_listed_and_a_pid_picks_one,
+            no_clawinit_is_3,
+            a_pid_that_is_no_clawinit_is_5,
+            another_user_is_told_whom_to_be,
+            older_and_newer_pages_are_read_and_others_are_refused_with_a_way_out,
+            a_name_forges_no_line_and_no_json,
+            a_watcher_is_told_of_changes_and_of_the_end,
+            a_watcher_at_a_terminal_sees_it_in_place,
+            the_end_of_a_watch_is_clean;
+        alone:
+    );
+    tests!(all, verbs;
+        shared:
+            a_stop_tells_how_it_went,
+            a_stop_from_outside_tells_how_it_went,
+            a_stop_that_needed_sigkill_says_so,
+            a_stop_under_way_is_waited_for_and_not_repeated,
+            a_restart_waits_for_a_generation_that_stays,
+            a_restart_waits_for_an_answer,
+            a_restart_that_never_answers_is_124_and_says_what_came,
+            a_restart_into_a_crash_did_not_happen,
+            a_restart_into_an_exit_did_not_happen,
+            a_restart_that_cannot_start_did_not_happen,
+            a_restart_that_a_stop_overtakes_did_not_happen,
+            a_restart_during_a_stop_is_refused_at_once,
+            a_restart_that_another_one_follows_waits_for_the_last,
+            a_restart_in_the_crash_delay_ends_the_delay,
+            what_takes_longer_than_the_timeout_is_124_and_goes_on,
+            without_a_wait_it_returns_at_once,
+            where_no_signal_asks_for_it_the_verb_says_so,
+            what_failed_is_json_too,
+            a_terminal_shows_a_bar_in_one_line_of_80_columns,
+            a_dumb_terminal_gets_lines,
+            wrong_words_have_their_line,
+            the_help_of_each_verb_fits_80_columns,
+            a_verb_needs_clawinits_own_name;
         alone:
     );
     tests!(all, faults;
