@@ -466,6 +466,7 @@ fn main() {
             no_file_names_a_folder_of_this_machine,
             no_file_names_a_registry_mirror,
             the_help_the_manual_and_the_readme_list_the_same_options,
+            the_trace_page_is_what_the_program_says,
             no_unfinished_work_is_left_in_the_code;
         alone:
     );
