@@ -162,7 +162,7 @@ impl Lines {
         }
     }
 
-    fn wait_end(&self) {
+    pub fn wait_end(&self) {
         let (written, changed) = &*self.0;
         let now = written.lock().expect("lines");
         let (_now, waited) = changed.wait_timeout_while(now, BOUND, |w| !w.ended).expect("lines");
