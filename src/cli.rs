@@ -48,7 +48,7 @@ struct Opt {
 }
 
 /// What was wrong with a value, and what to type.
-struct Wrong(String);
+pub(crate) struct Wrong(pub(crate) String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
@@ -545,7 +545,7 @@ fn duration(value: &'static CStr) -> Result<Duration, Wrong> {
     duration_text(text(value)?)
 }
 
-fn duration_text(value: &str) -> Result<Duration, Wrong> {
+pub(crate) fn duration_text(value: &str) -> Result<Duration, Wrong> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at(digits);
     if (1..9).contains(&digits) && unit.is_empty() {
@@ -744,7 +744,7 @@ fn is_variable_of(name: &str, option: &str) -> bool {
 }
 
 /// The name that was probably meant: at most a third of its letters differ.
-fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
+pub(crate) fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
     names
         .map(|name| (distance(typed, &name), name))
         .filter(|(distance, name)| *distance * 3 <= name.len())

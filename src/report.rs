@@ -502,8 +502,8 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// A moment as RFC 3339 has it, UTC, to the millisecond.
-struct Timestamp(Duration);
+/// A moment since 1970-01-01 UTC, as RFC 3339 has it, to the millisecond.
+pub struct Timestamp(pub Duration);
 
 impl Timestamp {
     fn now() -> Timestamp {

@@ -5,6 +5,7 @@
 //! few stores to memory, and nobody who reads can hold it up. `layout.rs` says where what is,
 //! `write.rs` is PID 1's half, `read.rs` that of the verbs and the exporter.
 
+pub mod json;
 pub mod layout;
 pub mod read;
 pub mod write;
