@@ -358,3 +358,247 @@ impl Write for Escaped<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::census::Orphan;
+    use crate::report::Asker;
+    use crate::status::layout as at;
+    use crate::status::read::{self, LastEnd, Request};
+    use std::collections::BTreeMap;
+
+    /// A page with nothing on it but what makes it one.
+    fn page() -> Snapshot {
+        let mut words = vec![0u64; at::USED];
+        words[at::MAGIC.at] = at::MAGIC_VALUE;
+        words[at::LAYOUT.at] = at::MAJOR << 48 | at::MINOR << 32 | (at::USED * 8) as u64;
+        words[at::PHASE.at] = Phase::Running as u64;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        read::parse(&bytes).expect("a page")
+    }
+
+    fn request(at: u64) -> Option<Request> {
+        let asker = Asker::new(Some(0), 0, b"");
+        Some(Request { signal: Signal::TERM, at: Duration::from_secs(at), asker })
+    }
+
+    fn counted() -> Counted {
+        let zombies = |parent, name: &str| Zombies { parent, name: name.to_owned(), count: 3 };
+        let orphan = Orphan {
+            pid: 9,
+            name: "o".to_owned(),
+            age: Duration::from_secs(4),
+            resident_bytes: 4096,
+        };
+        Counted {
+            census: Ok(Census {
+                processes: 7,
+                zombies: (2..20).map(|pid| zombies(pid, "a\\b\"c\nd")).collect(),
+                orphans: vec![orphan],
+                pids_current: Some(8),
+                pids_max: Some(100),
+            }),
+            port_held: Some(true),
+        }
+    }
+
+    /// With everything on it that a page can have.
+    fn full() -> Snapshot {
+        let mut full = page();
+        full.version = "1.2.3".to_owned();
+        full.phase = Some(Phase::Stopping);
+        full.deadline = Some(Duration::from_secs(40));
+        full.stop = request(20);
+        full.port = Some(8888);
+        full.received[34] = 2;
+        full.last = Some(LastEnd {
+            end: End::Reaped(Status::Signaled { signal: Signal::KILL, core_dumped: false }),
+            oom: false,
+            generation: 1,
+            lived: Duration::ZERO,
+            realtime: Duration::from_secs(1_700_000_000),
+        });
+        full.histograms[Timed::Stop as usize].buckets[2] = 4;
+        full.histograms[Timed::Stop as usize].buckets[at::BUCKETS - 1] = 1;
+        full.histograms[Timed::Stop as usize].sum = Duration::from_millis(99_004);
+        full
+    }
+
+    const NOW: Duration = Duration::from_secs(30);
+
+    fn restarting() -> Snapshot {
+        let mut page = page();
+        page.phase = Some(Phase::Restarting);
+        page.restart = request(25);
+        page
+    }
+
+    #[test]
+    fn every_sample_reads_as_it_should() {
+        let text = text(&full(), &counted(), NOW, Format::Plain);
+        for line in [
+            "clawinit_build_info{version=\"1.2.3\"} 1",
+            "clawinit_phase{phase=\"stopping\"} 1",
+            "clawinit_phase{phase=\"running\"} 0",
+            "clawinit_signals_received_total{signal=\"SIGTERM\"} 0",
+            "clawinit_signals_received_total{signal=\"SIGRTMIN\"} 2",
+            "clawinit_deadline_seconds 10.000000000",
+            "clawinit_stop_elapsed_seconds 10.000000000",
+            "clawinit_last_exit_code 137",
+            "clawinit_last_exit_timestamp_seconds 1700000000.000000000",
+            "clawinit_stop_duration_seconds_bucket{le=\"0.002\"} 0",
+            "clawinit_stop_duration_seconds_bucket{le=\"0.005\"} 4",
+            "clawinit_stop_duration_seconds_bucket{le=\"0.01\"} 4",
+            "clawinit_stop_duration_seconds_bucket{le=\"10.0\"} 4",
+            "clawinit_stop_duration_seconds_bucket{le=\"+Inf\"} 5",
+            "clawinit_stop_duration_seconds_sum 99.004000000",
+            "clawinit_stop_duration_seconds_count 5",
+            "clawinit_port_held{port=\"8888\"} 1",
+            "clawinit_zombies{parent=\"a\\\\b\\\"c\\nd\",parent_pid=\"2\"} 3",
+            "clawinit_zombies_unreaped 54",
+            "clawinit_adopted_orphans_oldest_seconds 4.000000000",
+            "clawinit_adopted_orphans_memory_bytes 4096",
+            "clawinit_pids_max 100",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.matches("clawinit_zombies{").count(), MOST_PARENTS);
+        assert!(!text.contains("clawinit_restart_elapsed_seconds"), "{text}");
+        assert!(!text.contains("SIGUSR2"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_absent() {
+        let nothing = Counted { census: Err("no /proc".to_owned()), port_held: None };
+        let text = text(&page(), &nothing, NOW, Format::Plain);
+        for name in ["deadline", "elapsed", "last_exit", "port_held", "processes ", "zombies{"] {
+            assert!(!text.contains(&format!("clawinit_{name}")), "{name} is in\n{text}");
+        }
+        let limitless = Counted { census: Ok(Census::default()), port_held: None };
+        let text = super::text(&page(), &limitless, NOW, Format::Plain);
+        assert!(text.contains("clawinit_processes 0\n"), "{text}");
+        assert!(!text.contains("clawinit_pids"), "{text}");
+    }
+
+    #[test]
+    fn a_sweep_belongs_to_the_request_that_led_to_it() {
+        let born = |page: &mut Snapshot| page.generation_born = Duration::from_secs(10);
+        let mut page = restarting();
+        born(&mut page);
+        let at = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(under_way(&page), (None, at(25)));
+        page.phase = Some(Phase::Sweeping);
+        assert_eq!(under_way(&page), (None, at(25)));
+        page.stop = request(28);
+        assert_eq!(under_way(&page), (at(28), None));
+        page.stop = None;
+        page.restart = request(9); // it led to this generation, which has left by itself
+        assert_eq!(under_way(&page), (None, None));
+        page.phase = Some(Phase::Running);
+        page.restart = request(25);
+        assert_eq!(under_way(&page), (None, None));
+    }
+
+    /// What the format says of a family: `# TYPE` and `# UNIT`, and its samples with their labels.
+    #[derive(Default, Debug, PartialEq)]
+    struct Family {
+        kind: String,
+        unit: Option<String>,
+        samples: Vec<String>,
+    }
+
+    /// Reads OpenMetrics strictly: each family once, its samples behind it and by its name.
+    fn families(text: &str) -> BTreeMap<String, Family> {
+        let mut families: BTreeMap<String, Family> = BTreeMap::new();
+        let mut current = String::new();
+        let body = text.strip_suffix("# EOF\n").expect("the end");
+        for line in body.lines() {
+            if let Some(comment) = line.strip_prefix("# ") {
+                let words: Vec<&str> = comment.splitn(3, ' ').collect();
+                let [what, name, value] = words[..] else { panic!("{line}") };
+                match what {
+                    "HELP" => {
+                        assert!(!families.contains_key(name), "{name} twice");
+                        assert!(value.ends_with('.') && !value.contains(['\\', '"']), "{line}");
+                        current = name.to_owned();
+                        families.insert(current.clone(), Family::default());
+                    }
+                    "TYPE" => families.get_mut(name).expect(line).kind = value.to_owned(),
+                    "UNIT" => families.get_mut(name).expect(line).unit = Some(value.to_owned()),
+                    _ => panic!("{line}"),
+                }
+                assert_eq!(name, current, "{line}");
+                continue;
+            }
+            let family = families.get_mut(&current).expect(line);
+            let rest = line.strip_prefix(current.as_str()).expect(line);
+            let suffix = rest.split(['{', ' ']).next().expect(line);
+            let suffixes: &[&str] = match family.kind.as_str() {
+                "counter" => &["_total"],
+                "info" => &["_info"],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                "gauge" => &[""],
+                other => panic!("{other}"),
+            };
+            assert!(suffixes.contains(&suffix), "{line}");
+            let value = line.rsplit(' ').next().expect(line);
+            assert!(value.parse::<f64>().is_ok_and(|v| v >= 0.0), "{line}");
+            family.samples.push(line.to_owned());
+        }
+        families
+    }
+
+    /// All that can be served, and no more, is in `docs/metrics.md`, and the other way round.
+    #[test]
+    fn the_documentation_and_what_is_served_are_the_same() {
+        let mut served = families(&text(&full(), &counted(), NOW, Format::OpenMetrics));
+        served.extend(families(&text(&restarting(), &counted(), NOW, Format::OpenMetrics)));
+        let full = families(&text(&self::full(), &counted(), NOW, Format::OpenMetrics));
+        served.extend(full);
+        let served: BTreeMap<String, [String; 3]> = served
+            .into_iter()
+            .map(|(name, family)| {
+                let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(unit));
+                assert_eq!(family.unit.as_deref(), unit, "the unit of {name}");
+                let sample = family.samples.first().unwrap_or_else(|| panic!("{name} is empty"));
+                let labels = sample.split_once('{').map_or("", |(_, labels)| labels);
+                let labels: Vec<&str> = labels
+                    .split(',')
+                    .filter_map(|label| Some(label.split_once("=\"")?.0))
+                    .filter(|label| *label != "le")
+                    .collect();
+                let suffix = match family.kind.as_str() {
+                    "counter" => "_total",
+                    "info" => "_info",
+                    _ => "",
+                };
+                let unit = family.unit.unwrap_or_default();
+                (format!("{name}{suffix}"), [family.kind, unit, labels.join(", ")])
+            })
+            .collect();
+        let rows = include_str!("../../docs/metrics.md").lines();
+        let documented: BTreeMap<String, [String; 3]> = rows
+            .filter(|row| row.starts_with("| `clawinit_"))
+            .map(|row| {
+                let row = row.replace('`', "");
+                let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+                assert_eq!(cells.len(), 7, "{row}");
+                (cells[1].to_owned(), [2, 3, 4].map(|cell| cells[cell].to_owned()))
+            })
+            .collect();
+        assert_eq!(documented, served, "left: docs/metrics.md; right: what is served");
+    }
+
+    #[test]
+    fn both_formats_have_the_same_samples() {
+        let samples = |format| -> Vec<String> {
+            let text = text(&full(), &counted(), NOW, format);
+            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        };
+        assert_eq!(samples(Format::Plain), samples(Format::OpenMetrics));
+        let plain = text(&full(), &counted(), NOW, Format::Plain);
+        assert!(plain.contains("# TYPE clawinit_restarts_total counter\n"), "{plain}");
+        assert!(!plain.contains("# EOF") && !plain.contains("# UNIT"), "{plain}");
+    }
+}
