@@ -23,6 +23,7 @@ use std::fmt;
 
 /// The program, by the name `clawinit-exporter`. Its arguments: the address to listen on, the log
 /// format, the log level. Descriptor `spawn::HANDED` is the status page.
+#[inline(never)] // its clients' table would lie in PID 1's first stack frame
 pub fn main(start: &Start) -> u8 {
     // It writes to the terminal that the child is in the foreground of (SIGTTOU), and to pipes
     // whose reader may be gone. Whatever else comes ends it, and PID 1 starts it again.
@@ -32,7 +33,8 @@ pub fn main(start: &Start) -> u8 {
     let word = |place: usize| start.args.get(place).map_or(c"", |word| *word);
     let format = if word(2) == c"json" { LogFormat::Json } else { LogFormat::Text };
     let log = || Log::new("clawinit", level(word(3)), format);
-    let Some(address) = word(1).to_str().ok().and_then(|text| text.parse().ok()) else {
+    let address = word(1).to_str().unwrap_or_default();
+    let Ok(parsed) = address.parse() else {
         let name = word(0).to_string_lossy();
         let said = format_args!("{name} is not for people: --metrics-listen starts it");
         log().line(Level::Error, "exporter-failed", said, &[]);
@@ -40,7 +42,7 @@ pub fn main(start: &Start) -> u8 {
     };
     descriptors::let_go_of_input_and_output();
     let source = Source::new(descriptors::handed(), log());
-    let error = match Server::new(address, source) {
+    let error = match Server::new(parsed, source) {
         Ok(mut server) => server.run(address),
         Err(error) => error,
     };

@@ -57,7 +57,7 @@ impl Server {
     }
 
     /// Says where it serves, and does so until the poll fails; returns why it did.
-    pub fn run(&mut self, address: SocketAddr) -> io::Error {
+    pub fn run(&mut self, address: &str) -> io::Error {
         let said = format_args!("metrics at http://{address}/metrics");
         let fields = [("address", Value::Text(&address))];
         self.source.log.line(Level::Info, "exporter-listening", said, &fields);
