@@ -52,7 +52,7 @@ pub(crate) struct Wrong(pub(crate) String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
-const OPTIONS: [Opt; 30] = [
+const OPTIONS: [Opt; 31] = [
     Opt { name: "stop-on", value: "SIG,...", help: "signals that mean stop (TERM,INT,QUIT)",
         set: |c, v| signals(v).map(|s| c.stop_on = s) },
     Opt { name: "stop-signal", value: "SIG", help: "what the child is sent to stop (the one received)",
@@ -100,6 +100,8 @@ const OPTIONS: [Opt; 30] = [
         set: |c, v| user(v).map(|u| c.user = Some(u)) },
     Opt { name: "no-new-privs", value: "", help: "the child cannot gain privileges",
         set: |c, v| switch(v).map(|on| c.no_new_privs = on) },
+    Opt { name: "vary-pid", value: "", help: "the first child gets another pid at each boot",
+        set: |c, v| switch(v).map(|on| c.vary_pid = on) },
     Opt { name: "subreaper", value: "auto|on|off", help: "adopt orphans when not PID 1 (auto)",
         set: |c, v| one_of(v, &[("auto", Subreaper::Auto), ("on", Subreaper::On),
             ("off", Subreaper::Off)]).map(|s| c.subreaper = s) },

@@ -19,6 +19,9 @@ const DELAY: Duration = Duration::from_secs(1);
 /// The longest such wait, and how long it has to live for the next one to be short again.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
+/// How long clawinit waits for the end of an exporter that got SIGKILL.
+const END_WAIT: Duration = Duration::from_secs(1);
+
 /// What `ps` shows of it, and by what the program knows what it is to be.
 pub const NAME: &CStr = c"clawinit-exporter";
 
@@ -145,7 +148,7 @@ impl Init {
         exporter.next = None;
         if let Some(pid) = exporter.pid.take() {
             let _ = kill::process(pid, Signal::KILL);
-            reap::wait(pid);
+            reap::wait(pid, END_WAIT);
         }
     }
 
@@ -158,6 +161,9 @@ impl Init {
             Ok(()) => others,
             Err(_) => {
                 self.end_exporter();
+                // Whoever else has ended meanwhile: its SIGCHLD may have been taken for the
+                // exporter's.
+                kill::this_process(Signal::CHLD);
                 reap::has_children()
             }
         }

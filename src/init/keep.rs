@@ -113,7 +113,11 @@ impl Init {
 
     /// A request that is acted on.
     pub(super) fn keep_request(&mut self, asked: Asked, signal: Signal) {
-        let now = clock::monotonic();
+        // The state machine's own time of a stop: its deadline counts from there.
+        let now = match (asked, self.state.stop) {
+            (Asked::Stop, Some(stop)) => stop.at,
+            _ => clock::monotonic(),
+        };
         self.kept.untold = Some(now);
         match asked {
             Asked::Stop => self.kept.turnaround = None,

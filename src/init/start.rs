@@ -73,6 +73,9 @@ impl Init {
                 kill::this_process(signal);
             }
         }
+        if self.config.vary_pid {
+            spawn::use_up_pids(process::random_byte());
+        }
         Ok(())
     }
 

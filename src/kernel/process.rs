@@ -1,6 +1,6 @@
 //! This process itself: getpid(2), prctl(2), chdir(2), exit(2).
 
-use super::Errno;
+use super::{Errno, clock};
 use crate::signal::Signal;
 use std::ffi::CString;
 use std::time::Duration;
@@ -39,6 +39,17 @@ pub fn is_subreaper() -> bool {
 /// The kernel sends `signal` to us when the thread that started us ends (PR_SET_PDEATHSIG).
 pub fn signal_at_parent_death(signal: Signal) -> Result<(), Errno> {
     prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong)
+}
+
+/// A number that the next boot does not repeat: from the kernel, or where it has none yet, from
+/// the clock.
+pub fn random_byte() -> u8 {
+    let mut byte = 0;
+    // SAFETY: the call writes one byte at most, to where the pointer says.
+    match unsafe { libc::getrandom((&raw mut byte).cast(), 1, libc::GRND_NONBLOCK) } {
+        1 => byte,
+        _ => clock::realtime().subsec_nanos().to_le_bytes()[0],
+    }
 }
 
 fn prctl(option: i32, value: libc::c_ulong) -> Result<(), Errno> {

@@ -1,8 +1,9 @@
 //! wait(2).
 
-use super::Errno;
+use super::{Errno, clock, signals};
 use crate::core::Status;
 use crate::signal::Signal;
+use std::time::Duration;
 
 /// What one look for a dead child found.
 pub enum Reaped {
@@ -30,14 +31,19 @@ pub fn next() -> Reaped {
     }
 }
 
-/// Reaps this child, waiting until it has ended: for one that just got SIGKILL.
-pub fn wait(pid: i32) {
+/// Reaps this child, which just got SIGKILL, and waits for its end, `timeout` at most: it may be
+/// in state D, reading about a process that is. Takes SIGCHLD from the queue, so that whoever
+/// goes on afterwards has to look at all children again.
+pub fn wait(pid: i32, timeout: Duration) {
+    let end = clock::monotonic() + timeout;
     loop {
-        // SAFETY: touches no memory; every signal is blocked.
-        let got = unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
-        if Errno::check(i64::from(got)) != Err(Errno(libc::EINTR)) {
+        // SAFETY: touches no memory.
+        let got = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+        let left = end.saturating_sub(clock::monotonic());
+        if got != 0 && Errno::check(i64::from(got)) != Err(Errno(libc::EINTR)) || left.is_zero() {
             return;
         }
+        signals::wait_for(Signal::CHLD, left);
     }
 }
 

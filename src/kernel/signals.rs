@@ -145,6 +145,11 @@ pub fn take_pending(signal: Signal) -> Option<Received> {
     take(1 << (signal.number() - 1), Some(Duration::ZERO)).ok()
 }
 
+/// Waits until `signal` is in the queue, and takes it; `timeout` at most.
+pub(super) fn wait_for(signal: Signal, timeout: Duration) {
+    let _ = take(1 << (signal.number() - 1), Some(timeout));
+}
+
 fn take(set: u64, timeout: Option<Duration>) -> Result<Received, Errno> {
     let time = timeout.map(|t| libc::timespec {
         tv_sec: t.as_secs() as _, // the C library's time_t, 64 bits wide on both targets

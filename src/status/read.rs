@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-/// The longest page that is read: room for fields that a later version may add.
-const MOST_BYTES: usize = 64 * 1024;
+/// How much of a page is read: all that this version knows, which is at its beginning.
+const KNOWN_BYTES: usize = at::USED * 8;
 
 /// How long to try for a page that is not being written at that moment. A change takes
 /// nanoseconds; PID 1 would have to be stopped in the midst of one.
@@ -160,7 +160,7 @@ pub struct Histogram {
 /// Reads the page behind an open file. Errors: see [`Unreadable`].
 pub fn read(file: &File) -> Result<Snapshot, Unreadable> {
     let end = Instant::now() + PATIENCE;
-    let mut bytes = vec![0; MOST_BYTES];
+    let mut bytes = [0; KNOWN_BYTES];
     loop {
         let before = sequence(file)?;
         fence(Ordering::Acquire);

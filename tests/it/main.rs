@@ -16,6 +16,7 @@ mod exit_codes;
 mod exporter;
 mod faults;
 mod logging;
+mod page;
 mod reaping;
 mod report;
 mod restarting;
@@ -261,6 +262,8 @@ fn main() {
             without_a_command_it_is_a_usage_error,
             the_log_tells_the_childs_pid,
             a_folder_that_was_removed_is_told_and_the_next_generation_starts_in_the_root,
+            with_vary_pid_the_child_has_another_pid_at_each_boot,
+            vary_pid_is_for_the_first_generation_only,
             the_user_option_takes_who_it_is_already_without_privileges;
         alone:
     );
@@ -384,6 +387,21 @@ fn main() {
             a_foreign_proc_is_told_and_not_read,
             a_proc_that_hides_others_is_told_and_not_read,
             the_control_groups_pids_are_told_with_their_limit;
+        alone:
+    );
+    tests!(all, page;
+        shared:
+            the_page_shows_a_running_child,
+            a_restart_is_on_the_page_with_who_asked_and_how_the_last_one_ended,
+            the_page_tells_how_it_ended_to_whoever_had_it_open,
+            orphans_and_leftovers_are_counted,
+            a_crash_delay_is_on_the_page,
+            nobody_else_can_change_or_cut_the_page,
+            the_transparent_names_have_no_page,
+            the_child_does_not_get_the_page,
+            no_reader_sees_half_of_an_update,
+            a_page_of_an_older_or_newer_minor_layout_is_read,
+            a_page_of_anything_at_all_is_no_danger;
         alone:
     );
     tests!(all, faults;

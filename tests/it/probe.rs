@@ -52,6 +52,7 @@ pub fn run(args: &[String]) -> ! {
         "named" => named(rest),
         "crowd" => crowd(rest),
         "attack" => attack(rest),
+        "read-page" => crate::page::reader(rest),
         "remove" => {
             std::fs::remove_file(&rest[0]).expect("remove the file");
             std::process::exit(rest[1].parse().expect("an exit code"))
