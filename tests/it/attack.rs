@@ -60,7 +60,8 @@ pub fn run(address: SocketAddr, threads: usize, more: impl Fn() -> bool + Sync) 
     Outcome { connections, asked, answered }
 }
 
-fn is_answered(mut stream: TcpStream) -> bool {
+/// A scrape; whether it got its whole answer.
+pub fn is_answered(mut stream: TcpStream) -> bool {
     let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let mut answer = String::new();
     stream.write_all(request).is_ok()
