@@ -17,8 +17,8 @@ pub const MOST_CONNECTIONS: usize = 64;
 /// Clients taken in one turn, so that the others get theirs.
 const ACCEPT_TURN: usize = 16;
 
-/// After an accept(2) that failed for want of descriptors or memory: trying at once would be a
-/// busy loop.
+/// After an accept(2) that failed for want of descriptors or memory, where nobody could be sent
+/// away: trying at once would be a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const LISTENER: Token = Token(MOST_CONNECTIONS);
@@ -121,8 +121,8 @@ impl Server {
                     io::ErrorKind::WouldBlock => return,
                     // accept(2): errors of the new connection come out here, too.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ if self.make_room(&error) => {}
                     _ => {
-                        self.cannot_accept(&error);
                         self.accept_at = Some(now + ACCEPT_PAUSE);
                         return;
                     }
@@ -132,20 +132,16 @@ impl Server {
         self.accept_at = Some(now); // there may be more
     }
 
-    fn cannot_accept(&mut self, error: &io::Error) {
-        if let Some(oldest) = self.oldest() {
-            self.connections[oldest] = None;
-        }
+    /// One more cannot be let in: the one that has kept us waiting longest goes. False: there is
+    /// none.
+    fn make_room(&mut self, error: &io::Error) -> bool {
         if !self.told {
             self.told = true;
             let said = format_args!("the exporter cannot accept a connection: {error}");
-            self.source.log.line(
-                Level::Warn,
-                "exporter-full",
-                said,
-                &[("error", Value::Text(error))],
-            );
+            let fields = [("error", Value::Text(error))];
+            self.source.log.line(Level::Warn, "exporter-full", said, &fields);
         }
+        self.oldest().is_some_and(|oldest| self.connections[oldest].take().is_some())
     }
 
     /// Most clients have sent their request by now, and are served and gone without the poll.

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// How long a census is good for.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// And how many times as long as it took, so that with very many processes, too, this takes no
-/// more than a twentieth of one CPU.
+/// And how many times as long as it took of a CPU, so that with very many processes, too, this
+/// takes no more than a twentieth of one.
 const FRESH_FACTOR: u32 = 20;
 
 /// How often a census is taken again that a restart ran into: it would have taken the new child
@@ -64,8 +64,8 @@ impl Source {
     /// The page, what was counted at most a second ago, and the time. Errors: as above.
     pub fn look(&mut self) -> Result<(Snapshot, &Counted, Duration), String> {
         let mut page = self.page()?;
-        let before = clock::monotonic();
-        if before >= self.good_until {
+        if clock::monotonic() >= self.good_until {
+            let before = clock::cpu_time();
             for _ in 0..TRIES {
                 self.counted = count(&page);
                 let counted_with = page.child;
@@ -74,8 +74,8 @@ impl Source {
                     break;
                 }
             }
-            let now = clock::monotonic();
-            self.good_until = now + FRESH.max((now - before) * FRESH_FACTOR);
+            let took = clock::cpu_time().saturating_sub(before);
+            self.good_until = clock::monotonic() + FRESH.max(took * FRESH_FACTOR);
             if let (false, Err(why)) = (self.told, &self.counted.census) {
                 self.told = true;
                 let said = format_args!("the exporter cannot count processes: {why}");

@@ -277,6 +277,27 @@ pub fn silent_clients_keep_no_scrape_out_and_are_let_go() {
     run.stop().code(0);
 }
 
+/// Fewer descriptors than it may have clients: the oldest go, and it neither spins nor waits.
+pub fn few_descriptors_keep_no_scrape_out() {
+    let (init, port) = exporting(&[]);
+    let run = init.flag("descriptors=24").role(&["record", "exit=15:0"]).ready();
+    let run = listening(run);
+    let exporter = exporter_pid(&run, port);
+    let _silent: Vec<TcpStream> = (0..100).map(|_| connect(port).expect("connect")).collect();
+    let asked = Instant::now();
+    assert_eq!(scrape(&run, port, "/metrics").status, 200);
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(2), "the scrape took {took:?}");
+    run.event("exporter-full", 1);
+    assert_eq!(run.events("exporter-full").len(), 1, "it is said once");
+    run.until("it to sleep", || {
+        let status = run.proc_inside(exporter, "status")?;
+        let state = crate::harness::status_field(&status, "State")?;
+        state.starts_with('S').then_some(())
+    });
+    run.stop().code(0);
+}
+
 pub fn a_killed_exporter_is_started_again() {
     let (init, port) = exporting(&[]);
     let run = listening(init.role(&["record", "exit=15:0"]).ready());

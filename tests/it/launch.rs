@@ -16,6 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, setpgid, setsid};
@@ -32,6 +33,8 @@ struct Place {
     under: bool,
     /// No `/proc`: an empty file system lies over it.
     no_proc: bool,
+    /// The limit of open descriptors.
+    descriptors: Option<u64>,
     /// `/proc` stays the one of the namespace above.
     foreign_proc: bool,
     /// `/proc` shows a user only what is their own.
@@ -89,6 +92,7 @@ impl Place {
             match name {
                 "under" => place.under = true,
                 "no-proc" => place.no_proc = true,
+                "descriptors" => place.descriptors = Some(value.parse().expect("a number")),
                 "foreign-proc" => place.foreign_proc = true,
                 "hide-pids" => place.hide_pids = true,
                 "network" => place.network = true,
@@ -170,6 +174,9 @@ impl Place {
         }
         for &signal in &self.ignore {
             sys::ignore(signal);
+        }
+        if let Some(most) = self.descriptors {
+            setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("RLIMIT_NOFILE");
         }
         if let Some(user) = self.user {
             sys::drop_bounding_capabilities();

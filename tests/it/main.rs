@@ -361,6 +361,7 @@ fn main() {
             open_metrics_goes_to_those_who_prefer_it,
             one_connection_serves_many_requests,
             silent_clients_keep_no_scrape_out_and_are_let_go,
+            few_descriptors_keep_no_scrape_out,
             a_killed_exporter_is_started_again,
             a_container_with_an_exporter_ends_with_its_child,
             restarts_keep_the_exporter,
