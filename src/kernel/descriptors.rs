@@ -204,6 +204,13 @@ pub fn is_folder(places: &[CString]) -> bool {
     places.iter().any(|place| as_path(place).is_dir())
 }
 
+/// Whether this process, by the user that it runs as, may execute what is at `place`
+/// (faccessat(2)).
+pub fn may_execute(place: &CStr) -> bool {
+    // SAFETY: a C string, which the call reads.
+    unsafe { libc::faccessat(libc::AT_FDCWD, place.as_ptr(), libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
 fn as_path(place: &CString) -> &Path {
     Path::new(OsStr::from_bytes(place.as_bytes()))
 }

@@ -28,6 +28,12 @@ pub fn become_subreaper() -> Result<(), Errno> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
 }
 
+/// The user that it acts as.
+pub fn user() -> u32 {
+    // SAFETY: cannot fail, touches no memory.
+    unsafe { libc::geteuid() }
+}
+
 /// Whether they do already: the flag outlives exec(2).
 pub fn is_subreaper() -> bool {
     let mut flag: libc::c_int = 0;
