@@ -4,6 +4,7 @@
 # make test-engines Docker, Compose, Podman
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make size         size, memory and start beside Debian's tini
+# make attack       what an exporter, and an attack on it, do to PID 1
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make setup        installs what all of these need on a Debian machine
 
@@ -12,7 +13,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines images size lint setup clean
+.PHONY: build build-all run test test-fast test-engines images size attack lint setup clean
 
 build:
 	@scripts/setup build
@@ -41,6 +42,9 @@ images: build
 
 size: build
 	@scripts/size
+
+attack: build
+	@scripts/attack
 
 lint:
 	@scripts/lint

@@ -7,6 +7,7 @@
 use crate::sys;
 use serde_json::Value;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -545,6 +546,22 @@ impl Run {
     pub fn proc(&self, name: &str) -> String {
         let path = format!("/proc/{}/{name}", self.pid);
         std::fs::read_to_string(&path).unwrap_or_else(|e| self.fail(&format!("{path}: {e}")))
+    }
+
+    /// A file of `/proc/PID` of a process by its pid in the namespace; none where it is gone.
+    pub fn proc_inside(&self, pid: i32, name: &str) -> Option<String> {
+        std::fs::read_to_string(format!("/proc/{}/root/proc/{pid}/{name}", self.first)).ok()
+    }
+
+    /// Where the descriptors of such a process lead to, by their numbers.
+    pub fn descriptors_inside(&self, pid: i32) -> BTreeMap<i32, String> {
+        let folder = std::fs::read_dir(format!("/proc/{}/root/proc/{pid}/fd", self.first));
+        let one = |entry: std::io::Result<std::fs::DirEntry>| {
+            let entry = entry.ok()?;
+            let to = std::fs::read_link(entry.path()).ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, to.display().to_string()))
+        };
+        folder.into_iter().flatten().filter_map(one).collect()
     }
 
     /// A field of `/proc/PID/status` of clawinit.

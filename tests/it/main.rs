@@ -4,15 +4,18 @@
 //! another binary to test than the one that cargo has just built. What the tests start is this
 //! binary again, in one of the roles of `probe.rs`.
 
+mod attack;
 mod harness;
 mod launch;
 mod probe;
 mod schema;
 mod sys;
 
+mod census;
 mod check;
 mod drop_in;
 mod exit_codes;
+mod exporter;
 mod faults;
 mod health;
 mod logging;
@@ -392,6 +395,42 @@ fn main() {
             the_documented_fields_are_those_of_the_report,
             an_older_report_is_replaced_whole,
             a_report_that_cannot_be_written_changes_no_exit_code;
+        alone:
+    );
+    tests!(all, exporter;
+        shared:
+            it_serves_metrics_status_and_health,
+            it_refuses_what_it_does_not_serve,
+            open_metrics_goes_to_those_who_prefer_it,
+            one_connection_serves_many_requests,
+            silent_clients_keep_no_scrape_out_and_are_let_go,
+            few_descriptors_keep_no_scrape_out,
+            a_killed_exporter_is_started_again,
+            a_container_with_an_exporter_ends_with_its_child,
+            restarts_keep_the_exporter,
+            the_last_scrape_sees_the_stop,
+            health_is_503_while_no_generation_runs,
+            exit_when_all_is_not_held_up_by_it,
+            the_sweep_leaves_it_alone,
+            a_port_in_use_keeps_nothing_from_running,
+            its_lines_are_clawinits_own,
+            it_runs_as_the_user,
+            it_holds_nothing_that_is_the_childs,
+            promtool_has_nothing_to_say_in_any_phase,
+            a_port_that_is_watched_is_told;
+        alone:
+            an_exporter_delays_no_exit,
+            nothing_wakes_it_while_nobody_asks,
+            ten_thousand_bad_clients_are_not_noticed_by_pid_1
+    );
+    tests!(all, census;
+        shared:
+            zombies_and_orphans_are_counted,
+            a_dead_leader_with_living_threads_is_no_zombie,
+            a_name_cannot_forge_a_sample,
+            a_foreign_proc_is_told_and_not_read,
+            a_proc_that_hides_others_is_told_and_not_read,
+            the_control_groups_pids_are_told_with_their_limit;
         alone:
     );
     tests!(all, page;

@@ -48,6 +48,10 @@ pub fn run(args: &[String]) -> ! {
         }
         "kill" => kill(rest),
         "shout" => shout(rest),
+        "stopwatch" => stopwatch(),
+        "named" => named(rest),
+        "crowd" => crowd(rest),
+        "attack" => attack(rest),
         "verb" => verb(rest),
         "as" => {
             let user = rest[0].parse().expect("a uid");
@@ -525,6 +529,59 @@ fn shout(args: &[String]) -> ! {
     run(&args[1..])
 }
 
+/// `stopwatch`: says when each signal came; leaves with 0 on SIGTERM.
+fn stopwatch() -> ! {
+    sys::block_exactly(u64::MAX);
+    say_ready();
+    loop {
+        let got = sys::wait_signal(u64::MAX, None).expect("no bound");
+        say(&format!("at {}", sys::now_ns()));
+        if got.signal == libc::SIGTERM {
+            std::process::exit(0);
+        }
+    }
+}
+
+/// `named NAME ROLE…`: becomes ROLE by this name in `/proc/PID/comm`.
+fn named(args: &[String]) -> ! {
+    let name = std::ffi::CString::new(args[0].as_str()).expect("no zero byte");
+    nix::sys::prctl::set_name(&name).expect("PR_SET_NAME");
+    run(&args[1..])
+}
+
+/// `crowd ZOMBIES ORPHANS ROLE…`: lets so many dead children lie, and has so many that lost their
+/// parent to others; then becomes ROLE.
+fn crowd(args: &[String]) -> ! {
+    let number = |i: usize| args[i].parse::<usize>().expect("a number");
+    for _ in 0..number(0) {
+        if sys::fork().is_none() {
+            std::process::exit(0);
+        }
+    }
+    let Some(child) = sys::fork() else {
+        for _ in 0..number(1) {
+            if sys::fork().is_none() {
+                sys::block_exactly(0);
+                pause_forever();
+            }
+        }
+        std::process::exit(0);
+    };
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+    run(&args[2..])
+}
+
+/// `attack PORT CONNECTIONS`: see `attack.rs`.
+fn attack(args: &[String]) -> ! {
+    let port: u16 = args[0].parse().expect("a port");
+    let left = std::sync::atomic::AtomicI64::new(args[1].parse().expect("a number"));
+    say("ready");
+    let outcome = crate::attack::run(([127, 0, 0, 1], port).into(), 4, || {
+        left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) > 0
+    });
+    say(&format!("done {} {} {}", outcome.connections, outcome.asked, outcome.answered));
+    std::process::exit(0)
+}
 /// `verb CLAWINIT [NAME=VALUE]… WORD…`: becomes clawinit with these words and variables.
 fn verb(args: &[String]) -> ! {
     use std::os::unix::process::CommandExt;
