@@ -1,0 +1,98 @@
+//! The rows: what is measured, how often, and what is to be reached (issue 5).
+
+pub mod reaping;
+pub mod resources;
+pub mod restarting;
+pub mod signals;
+pub mod start;
+
+use crate::Result;
+use crate::figures::Row;
+use crate::inits::Init;
+use std::time::Duration;
+
+/// How many samples are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    Full,
+    /// A tenth, to see that all of it works.
+    Quick,
+}
+
+impl Effort {
+    /// `full` samples, or a tenth of them.
+    pub fn of(self, full: usize) -> usize {
+        match self {
+            Effort::Full => full,
+            Effort::Quick => full.div_ceil(10),
+        }
+    }
+
+    pub fn time(self, full: Duration) -> Duration {
+        match self {
+            Effort::Full => full,
+            Effort::Quick => full / 10,
+        }
+    }
+}
+
+/// All that was found.
+pub struct Found {
+    pub rows: Vec<Row>,
+    /// What a row cannot say.
+    pub notes: Vec<String>,
+    pub losses: signals::Losses,
+}
+
+/// The rows of `make size`.
+pub fn small(inits: &[Init]) -> Result<Vec<Row>> {
+    let mut rows = resources::size(inits);
+    rows.extend(resources::memory(inits)?);
+    rows.extend(start::start(inits, Effort::Quick, &mut Vec::new())?);
+    Ok(rows)
+}
+
+/// Every row.
+pub fn all(inits: &[Init], effort: Effort) -> Result<Found> {
+    let began = std::time::Instant::now();
+    let mut notes = Vec::new();
+    let mut rows = Vec::new();
+    let say = |what: &str| eprintln!("{:>4} s  {what}", began.elapsed().as_secs());
+    say("start");
+    rows.extend(start::start(inits, effort, &mut notes)?);
+    say("forward");
+    rows.push(signals::forward(inits, effort)?);
+    say("exit");
+    rows.push(start::exit(inits, effort)?);
+    say("reap");
+    rows.extend(reaping::reap(inits, effort)?);
+    say("memory and size");
+    rows.extend(resources::memory(inits)?);
+    rows.extend(resources::size(inits));
+    rows.extend(resources::image(inits, &mut notes));
+    say("restart");
+    rows.extend(restarting::restart(inits, effort, &mut notes)?);
+    say("stop");
+    rows.extend(reaping::stop(inits, effort)?);
+    say("storm");
+    rows.extend(signals::storm(inits, effort, &mut notes)?);
+    say("early");
+    let losses = signals::early(inits, effort)?;
+    rows.extend(signals::early_rows(&losses));
+    say("scale");
+    rows.extend(reaping::scale(inits, effort, &mut notes)?);
+    say("idle");
+    rows.push(resources::idle(inits, effort)?);
+    say("done");
+    Ok(Found { rows, notes, losses })
+}
+
+/// An empty list of samples for each init.
+fn empty(inits: &[Init]) -> Vec<Vec<f64>> {
+    vec![Vec::new(); inits.len()]
+}
+
+/// The inits that are one, with their place in the list.
+fn real(inits: &[Init]) -> impl Iterator<Item = (usize, &Init)> {
+    inits.iter().enumerate().filter(|(_, init)| init.path.is_some())
+}
