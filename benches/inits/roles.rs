@@ -18,7 +18,7 @@ pub const ONE_BY_ONE: u64 = 1;
 pub const ALL_AT_ONCE: u64 = 2;
 pub const STORM: u64 = 3;
 
-/// Where supervisors that pass no arguments say the role.
+/// The variable that says the role under supervisors whose `run` takes no arguments of ours.
 pub const ROLE: &str = "BENCH_ROLE";
 
 struct Pipes {
@@ -43,7 +43,8 @@ impl Pipes {
 pub fn play(began: u64, words: &[&str]) -> Result<bool> {
     let from_variable = std::env::var(ROLE).unwrap_or_default();
     let from_variable: Vec<&str> = from_variable.split_whitespace().collect();
-    let words = if words.is_empty() { &from_variable[..] } else { words };
+    // A supervisor may pass words of its own (s6 does).
+    let words = if from_variable.is_empty() { words } else { &from_variable[..] };
     let mut pipes = Pipes { out: File::from(sys::own(1)), input: File::from(sys::own(0)) };
     match *words {
         ["born"] => pipes.say(began),

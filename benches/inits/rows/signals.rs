@@ -120,9 +120,9 @@ pub fn early(inits: &[Init], effort: Effort) -> Result<Losses> {
         }
     }
     for (i, plan) in &plans {
-        let looks: Vec<f64> =
+        let looks: Vec<Option<f64>> =
             (0..effort.of(100)).map(|_| first_instruction(plan)).collect::<Result<_>>()?;
-        losses.first[*i] = Cell::of(&looks);
+        losses.first[*i] = Cell::of(&looks.into_iter().flatten().collect::<Vec<_>>());
     }
     Ok(losses)
 }
@@ -148,23 +148,27 @@ fn one_early(plan: &Plan, after: u64) -> Result<(f64, bool)> {
 }
 
 /// From exec to the first instruction: when the kernel has laid out the new program, its
-/// `startcode` appears in `/proc/PID/stat`, and the first instruction follows.
-fn first_instruction(plan: &Plan) -> Result<f64> {
-    let space = plan.start()?;
-    let startcode = || -> Result<String> {
-        let stat = space.proc("stat")?;
+/// `startcode` appears in `/proc/PID/stat`, and the first instruction follows. None where that was
+/// over before the first look.
+fn first_instruction(plan: &Plan) -> Result<Option<f64>> {
+    let startcode = |stat: &str| -> Result<String> {
         let (_, fields) = stat.rsplit_once(") ").ok_or("no stat")?;
         Ok(fields.split(' ').nth(26 - 3).unwrap_or_default().to_string())
     };
-    let own = startcode()?;
-    let mut before = sys::now_ns();
+    // What the process runs before is this program.
+    let own = startcode(&std::fs::read_to_string("/proc/self/stat")?)?;
+    let space = plan.start()?;
+    let mut before = None;
     loop {
-        let code = startcode()?;
+        let code = startcode(&space.proc("stat")?)?;
         let now = sys::now_ns();
         if code != own && code != "0" {
-            return Ok(micros(space.executed, (before + now) / 2));
+            return Ok(before.map(|before| micros(space.executed, (before + now) / 2)));
         }
-        before = now;
+        if now > space.executed + 100_000_000 {
+            return Err(format!("{}: its start cannot be seen", plan.words[0]).into());
+        }
+        before = Some(now);
     }
 }
 
