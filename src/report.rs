@@ -23,6 +23,9 @@ const MAX_TEXT: usize = 4000;
 const MAX_MESSAGE: usize = 1400;
 const MAX_STRING: usize = 400;
 
+/// Where Kubernetes looks for a termination message.
+const KUBERNETES: &CStr = c"/dev/termination-log";
+
 /// The value of a field.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
@@ -406,6 +409,15 @@ fn sender_json(asker: &Asker) -> String {
     String::from_utf8_lossy(json.as_bytes()).into_owned()
 }
 
+/// Whether there is anywhere to write a report to, asked before it is put together.
+pub fn is_wanted(place: TerminationLog) -> bool {
+    match place {
+        TerminationLog::Off => false,
+        TerminationLog::IfPresent => descriptors::is_there(KUBERNETES),
+        TerminationLog::Path(_) => true,
+    }
+}
+
 /// Writes the report whole, in one call. A link in its place is not followed, a pipe without a
 /// reader not waited for. `Ok(false)`: there is nowhere to write it.
 pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errno> {
@@ -413,7 +425,7 @@ pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errn
         libc::O_WRONLY | libc::O_TRUNC | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = match place {
         TerminationLog::Off => return Ok(false),
-        TerminationLog::IfPresent => match File::open(c"/dev/termination-log", flags) {
+        TerminationLog::IfPresent => match File::open(KUBERNETES, flags) {
             Ok(file) => file,
             Err(Errno(libc::ENOENT)) => return Ok(false),
             Err(errno) => return Err(errno),
@@ -491,7 +503,16 @@ impl<'a> Escaped<'a> {
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
+        // Nearly always that is all of it.
+        let plain = text.find(|c: char| c.is_control() || self.json && matches!(c, '"' | '\\'));
+        let plain = plain.unwrap_or(text.len());
+        let mut rest = text;
+        if plain <= self.left {
+            self.left -= plain;
+            self.to.write_str(&text[..plain])?;
+            rest = &text[plain..];
+        }
+        for c in rest.chars() {
             match c {
                 '"' | '\\' if self.json => self.put(format_args!("\\{c}"), 2)?,
                 c if c.is_control() => self.put(format_args!("\\u{:04x}", c as u32), 6)?,

@@ -58,7 +58,10 @@ pub fn all(inits: &[Init], effort: Effort) -> Result<Found> {
     let mut notes = Vec::new();
     let mut rows = Vec::new();
     let say = |what: &str| eprintln!("{:>4} s  {what}", began.elapsed().as_secs());
-    if std::env::var_os("EARLY").is_some() { let l = signals::early(inits, effort)?; return Ok(Found { rows: signals::early_rows(&l), notes, losses: l }); }
+    if std::env::var_os("EARLY").is_some() {
+        let l = signals::early(inits, effort)?;
+        return Ok(Found { rows: signals::early_rows(&l), notes, losses: l });
+    }
     say("start");
     rows.extend(start::start(inits, effort, &mut notes)?);
     say("forward");
