@@ -36,6 +36,12 @@ impl Init {
         Ok(inits)
     }
 
+    /// A further program, by its path.
+    pub fn another(path: &str) -> Init {
+        let name: &'static str = Box::leak(path.rsplit('/').next().unwrap_or(path).into());
+        Init { name, path: Some(path.into()), is_noise_check: true }
+    }
+
     /// The command line before the child's.
     pub fn words(&self) -> Vec<String> {
         match &self.path {

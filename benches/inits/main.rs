@@ -3,6 +3,8 @@
 //! - `size CLAWINIT`: size, memory, start; exit code 1 when a budget of size or memory is broken;
 //! - `all CLAWINIT FOLDER`: every row of `docs/benchmarks`, as a table on standard output and as
 //!   JSON and SVG in FOLDER; `quick` in front of it takes a tenth of the samples;
+//! - `rows ROW,ROW… CLAWINIT PROGRAM…`: some rows (start, exit, forward, reap, stop, early, storm) of
+//!   clawinit, the other inits and further programs, such as another build: for whoever changes one;
 //! - anything else is a role: this program is also what runs under each init (`roles.rs`).
 //!
 //! Each init runs as PID 1 of a fresh PID namespace, with the environment of a container. They
@@ -42,6 +44,7 @@ fn start(began: u64, words: &[&str]) -> i32 {
         ["quick", "all", clawinit, folder] => {
             all(Effort::Quick, Path::new(clawinit), Path::new(folder))
         }
+        ["rows", rows, clawinit, ref others @ ..] => some(rows, Path::new(clawinit), others),
         _ => roles::play(began, &words),
     };
     match done {
@@ -65,6 +68,15 @@ fn size(clawinit: &Path) -> Result<bool> {
         eprintln!("size: clawinit breaks its budget: {line}");
     }
     Ok(broken.is_empty())
+}
+
+/// Some rows, of further programs too.
+fn some(wanted: &str, clawinit: &Path, others: &[&str]) -> Result<bool> {
+    let mut inits = Init::find(clawinit)?;
+    inits.extend(others.iter().map(|path| Init::another(path)));
+    let rows = rows::some(&inits, wanted)?;
+    print!("{}", print::table(&inits, &rows));
+    Ok(true)
 }
 
 /// Every row, and what `docs/benchmarks` shows of them.

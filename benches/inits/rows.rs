@@ -52,16 +52,30 @@ pub fn small(inits: &[Init]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Those that are named, with all samples.
+pub fn some(inits: &[Init], wanted: &str) -> Result<Vec<Row>> {
+    let (effort, mut rows, mut notes) = (Effort::Full, Vec::new(), Vec::new());
+    for name in wanted.split(',') {
+        match name {
+            "start" => rows.extend(start::start(inits, effort, &mut notes)?),
+            "exit" => rows.push(start::exit(inits, effort)?),
+            "forward" => rows.push(signals::forward(inits, effort)?),
+            "reap" => rows.extend(reaping::reap(inits, effort)?),
+            "stop" => rows.extend(reaping::stop(inits, effort)?),
+            "early" => rows.extend(signals::early_rows(&signals::early(inits, effort)?)),
+            "storm" => rows.extend(signals::storm(inits, effort, &mut notes)?),
+            _ => return Err(format!("no row is called '{name}'").into()),
+        }
+    }
+    Ok(rows)
+}
+
 /// Every row.
 pub fn all(inits: &[Init], effort: Effort) -> Result<Found> {
     let began = std::time::Instant::now();
     let mut notes = Vec::new();
     let mut rows = Vec::new();
     let say = |what: &str| eprintln!("{:>4} s  {what}", began.elapsed().as_secs());
-    if std::env::var_os("EARLY").is_some() {
-        let l = signals::early(inits, effort)?;
-        return Ok(Found { rows: signals::early_rows(&l), notes, losses: l });
-    }
     say("start");
     rows.extend(start::start(inits, effort, &mut notes)?);
     say("forward");
