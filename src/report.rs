@@ -75,10 +75,15 @@ impl Log {
         }
     }
 
+    /// Whether lines of this level are written.
+    pub fn wants(&self, level: Level) -> bool {
+        level <= self.level
+    }
+
     /// Writes a line if it is wanted. `event` and the fields are for programs, and do not change
     /// from one version to the next; `message` is for people.
     pub fn line(&mut self, level: Level, event: &str, message: fmt::Arguments, fields: &[Field]) {
-        if level > self.level {
+        if !self.wants(level) {
             return;
         }
         if self.dropped > 0 {
