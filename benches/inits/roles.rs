@@ -3,7 +3,7 @@
 
 use crate::{Result, sys};
 use std::fs::File;
-use std::io::{PipeReader, Read, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::time::Duration;
 
 /// Set in what a maker of orphans says, which shares its pipe with others.
@@ -95,11 +95,11 @@ fn make_orphans(pipes: &mut Pipes) -> ! {
         let Some(count) = pipes.hear() else { break };
         let made = match what {
             ONE_BY_ONE => {
-                (0..count).for_each(|_| orphans(1));
+                (0..count).for_each(|_| one_orphan());
                 count
             }
             ALL_AT_ONCE => {
-                orphans(count);
+                orphans(count, None);
                 count
             }
             STORM => storm(Duration::from_millis(count)),
@@ -116,7 +116,7 @@ fn storm(length: Duration) -> u64 {
     let (mut next, mut made) = (sys::now_ns(), 0);
     let end = next + length.as_nanos() as u64;
     while next < end {
-        orphans(BURST);
+        orphans(BURST, None);
         made += BURST;
         next += tick;
         if let Some(left) = next.checked_sub(sys::now_ns()) {
@@ -129,18 +129,33 @@ fn storm(length: Duration) -> u64 {
     made
 }
 
-/// Makes so many orphans, children of PID 1 by then, and has them end in one moment.
-fn orphans(count: u64) {
+/// Makes an orphan, has it end, and waits until it has been reaped.
+fn one_orphan() {
+    let Ok((mut pid, pid_end)) = std::io::pipe() else { return };
+    orphans(1, Some(pid_end));
+    let mut bytes = [0; 4];
+    if pid.read_exact(&mut bytes).is_ok() {
+        while sys::kill(i32::from_ne_bytes(bytes), 0).is_ok() {
+            let _ = nix::sched::sched_yield();
+        }
+    }
+}
+
+/// Makes so many orphans, children of PID 1 by then, says their pids where somebody wants them,
+/// and has them end in one moment.
+fn orphans(count: u64, mut pids: Option<PipeWriter>) {
     let Ok((gate, gate_end)) = std::io::pipe() else { return };
     let Some(parent) = sys::fork() else {
         drop(gate_end);
         for _ in 0..count {
-            if sys::fork().is_none() {
-                wait_at(gate);
+            let Some(pid) = sys::fork() else { wait_at(gate) };
+            if let Some(pids) = &mut pids {
+                let _ = pids.write_all(&pid.to_ne_bytes());
             }
         }
         sys::exit_at_once();
     };
+    drop(pids);
     drop(gate);
     let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(parent), None);
     drop(gate_end);

@@ -8,7 +8,7 @@ use crate::inits::Init;
 use crate::{Result, sys};
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -38,6 +38,9 @@ pub struct Plan {
     pub variables: Vec<String>,
     /// The keeper traces the program instead of only waiting for it.
     pub trace: bool,
+    /// All that lives in the namespace stays on one CPU, as does the keeper: what is measured is
+    /// then the init, and not where the scheduler puts who.
+    pub on_one_cpu: bool,
 }
 
 impl Plan {
@@ -47,6 +50,12 @@ impl Plan {
         words.push(std::env::current_exe()?.display().to_string());
         words.extend(role.iter().map(ToString::to_string));
         Ok(Plan { words, ..Plan::default() })
+    }
+
+    /// The same on one CPU.
+    pub fn on_one_cpu(mut self) -> Plan {
+        self.on_one_cpu = true;
+        self
     }
 
     /// Starts it. What it costs to make the namespace is over when the program is executed.
@@ -77,6 +86,9 @@ impl Plan {
     fn keep(&self, parent: Pid, ends: Ends, kept: &File) -> Box<dyn std::error::Error> {
         let kept = || -> Result<()> {
             die_with(parent)?;
+            if self.on_one_cpu {
+                stay_on_one_cpu()?;
+            }
             unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
             let none = None::<&str>;
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
@@ -136,6 +148,15 @@ impl Plan {
         while sys::now_ns() < at {}
         match execve(&words[0], &words, &variables)? {}
     }
+}
+
+/// Stays on the last CPU that this process may use, and all that it starts too.
+pub fn stay_on_one_cpu() -> Result<()> {
+    let may = sched_getaffinity(Pid::from_raw(0))?;
+    let last = (0..CpuSet::count()).rev().find(|cpu| may.is_set(*cpu).unwrap_or(false));
+    let mut one = CpuSet::new();
+    one.set(last.ok_or("no CPU")?)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &one)?)
 }
 
 /// The ends of the pipes that become the first three descriptors.

@@ -24,7 +24,7 @@ fn orphans(space: &mut Space, what: u64, count: u64, times: u64) -> Result<f64> 
 /// CPU for each of 20,000 orphans, one by one and in bursts.
 pub fn reap(inits: &[Init], effort: Effort) -> Result<Vec<Row>> {
     const ROUNDS: usize = 40;
-    let mut spaces = echoes(inits)?;
+    let mut spaces = echoes(inits, true)?;
     let (mut single, mut bursts) = (empty(inits), empty(inits));
     let count = effort.of(20_000 / ROUNDS) as u64;
     for _ in 0..ROUNDS {
@@ -34,10 +34,10 @@ pub fn reap(inits: &[Init], effort: Effort) -> Result<Vec<Row>> {
         }
     }
     Ok(vec![
-        Row::new("reap-one", "reap: CPU for an orphan, one by one", "us")
+        Row::new("reap-one", "reap: CPU for an orphan, one by one, on one CPU", "us")
             .samples(&single)
             .target(Target::TimesBest(1.00)),
-        Row::new("reap-burst", "reap: CPU for an orphan, 50 at once", "us")
+        Row::new("reap-burst", "reap: CPU for an orphan, 50 at once, on one CPU", "us")
             .samples(&bursts)
             .target(Target::TimesBest(1.00)),
     ])
@@ -84,7 +84,7 @@ pub fn scale(inits: &[Init], effort: Effort, notes: &mut Vec<String>) -> Result<
     for &count in counts {
         let (mut cpu, mut time) = (empty(inits), empty(inits));
         for _ in 0..(effort.of(3_000) / count).clamp(1, 30) {
-            let mut spaces = echoes(inits)?;
+            let mut spaces = echoes(inits, true)?;
             for (i, space) in &mut spaces {
                 cpu[*i].push(orphans(space, ALL_AT_ONCE, count as u64, 1)?);
             }

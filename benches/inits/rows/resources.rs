@@ -126,7 +126,7 @@ fn look(space: &Space) -> Result<[f64; 3]> {
 
 /// How often each is woken while nothing happens.
 pub fn idle(inits: &[Init], effort: Effort) -> Result<Row> {
-    let spaces = echoes(inits)?;
+    let spaces = echoes(inits, false)?;
     let switches = |space: &Space| -> Result<f64> {
         let status = space.proc("status")?;
         let number = |name| field(&status, name).and_then(|n| n.parse::<f64>().ok());

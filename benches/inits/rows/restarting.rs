@@ -154,7 +154,7 @@ fn restarts(
     let mut words = supervisor.start.clone();
     words[0] = program.display().to_string();
     let role = format!("{ROLE}=generation {}", file.display());
-    let plan = Plan { words, variables: vec![role], trace: false };
+    let plan = Plan { words, variables: vec![role], ..Plan::default() };
     let space = plan.start()?;
     // One from the start, then two for each restart.
     let said = || fs::read(&file).map_or(0, |bytes| bytes.len() / 8);

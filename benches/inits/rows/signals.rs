@@ -5,15 +5,18 @@ use super::{Effort, empty, real};
 use crate::figures::{Cell, Row, Target, quantile};
 use crate::inits::Init;
 use crate::roles::{DONE, STORM};
-use crate::space::{Plan, Space};
+use crate::space::{Plan, Space, stay_on_one_cpu};
 use crate::{Result, sys};
+use nix::sched::{sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use std::time::Duration;
 
 /// Each init with a child that says when a signal came, all running beside each other.
-pub fn echoes(inits: &[Init]) -> Result<Vec<(usize, Space)>> {
+pub fn echoes(inits: &[Init], on_one_cpu: bool) -> Result<Vec<(usize, Space)>> {
     let mut spaces = Vec::new();
     for (i, init) in real(inits) {
-        let mut space = Plan::new(init, &["echo"])?.start()?;
+        let plan = Plan::new(init, &["echo"])?;
+        let mut space = Plan { on_one_cpu, ..plan }.start()?;
         space.expect("the child")?;
         spaces.push((i, space));
     }
@@ -25,7 +28,18 @@ pub fn echoes(inits: &[Init]) -> Result<Vec<(usize, Space)>> {
 
 /// From kill(2) to the child.
 pub fn forward(inits: &[Init], effort: Effort) -> Result<Row> {
-    let mut spaces = echoes(inits)?;
+    let all = sched_getaffinity(Pid::from_raw(0))?;
+    stay_on_one_cpu()?;
+    let took = forward_times(inits, effort);
+    sched_setaffinity(Pid::from_raw(0), &all)?;
+    Ok(Row::new("forward", "forward: a signal to the init, to the child; idle, on one CPU", "us")
+        .samples(&took?)
+        .target(Target::TimesBest(0.95))
+        .target(Target::TimesBest(1.00)))
+}
+
+fn forward_times(inits: &[Init], effort: Effort) -> Result<Vec<Vec<f64>>> {
+    let mut spaces = echoes(inits, true)?;
     let mut took = empty(inits);
     for _ in 0..effort.of(4_000) {
         for (i, space) in &mut spaces {
@@ -36,17 +50,14 @@ pub fn forward(inits: &[Init], effort: Effort) -> Result<Row> {
             std::thread::sleep(Duration::from_micros(100));
         }
     }
-    Ok(Row::new("forward", "forward: a signal to the init, to the child; idle", "us")
-        .samples(&took)
-        .target(Target::TimesBest(0.95))
-        .target(Target::TimesBest(1.00)))
+    Ok(took)
 }
 
 /// The same at 1 kHz while orphans die.
 pub fn storm(inits: &[Init], effort: Effort, notes: &mut Vec<String>) -> Result<Vec<Row>> {
     const SLICE: Duration = Duration::from_secs(1);
     const EVERY: Duration = Duration::from_millis(1);
-    let mut spaces = echoes(inits)?;
+    let mut spaces = echoes(inits, false)?;
     let mut took = empty(inits);
     let mut made = 0;
     let slices = effort.of(10);
