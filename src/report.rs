@@ -59,6 +59,8 @@ pub struct Log {
     dropped_in_all: u64,
     /// Whether standard error is the journal's; not looked at before the first line.
     journal: Option<bool>,
+    /// Where each line is put together: what the first one has touched serves the others.
+    line: Option<Box<Buffer>>,
 }
 
 impl Log {
@@ -72,6 +74,7 @@ impl Log {
             dropped: 0,
             dropped_in_all: 0,
             journal: None,
+            line: None,
         }
     }
 
@@ -127,31 +130,35 @@ impl Log {
         message: fmt::Arguments,
         fields: &[Field],
     ) -> bool {
-        let mut line = Buffer::new();
+        let mut own = self.line.take().unwrap_or_default();
+        let line = &mut *own;
+        line.length = 0;
         if *self.journal.get_or_insert_with(descriptors::stderr_is_the_journal) {
             let _ = write!(line, "<{}>", priority(level));
         }
         match self.format {
             LogFormat::Text => {
-                let _ = write!(Escaped::new(&mut line, MAX_NAME, false), "{}", self.name);
+                let _ = write!(Escaped::new(line, MAX_NAME, false), "{}", self.name);
                 let _ = line.write_str(": ");
-                let _ = write!(Escaped::new(&mut line, MAX_TEXT, false), "{message}");
+                let _ = write!(Escaped::new(line, MAX_TEXT, false), "{message}");
             }
             LogFormat::Json => {
                 let name = level_name(level).to_str().unwrap_or_default();
                 let _ = write!(line, "{{\"ts\":\"{}\",\"level\":\"{name}\"", Timestamp::now());
                 let _ = write!(line, ",\"event\":\"{event}\",\"message\":\"");
-                let _ = write!(Escaped::new(&mut line, MAX_MESSAGE, true), "{message}");
+                let _ = write!(Escaped::new(line, MAX_MESSAGE, true), "{message}");
                 let _ = line.write_char('"');
                 for field in fields {
                     let _ = line.write_char(',');
-                    json_field(&mut line, field);
+                    json_field(line, field);
                 }
                 let _ = line.write_char('}');
             }
         }
         let _ = line.write_char('\n');
-        self.output.write(line.as_bytes()).is_ok()
+        let written = self.output.write(line.as_bytes()).is_ok();
+        self.line = Some(own);
+        written
     }
 }
 
@@ -414,13 +421,9 @@ fn sender_json(asker: &Asker) -> String {
     String::from_utf8_lossy(json.as_bytes()).into_owned()
 }
 
-/// Whether there is anywhere to write a report to, asked before it is put together.
-pub fn is_wanted(place: TerminationLog) -> bool {
-    match place {
-        TerminationLog::Off => false,
-        TerminationLog::IfPresent => descriptors::is_there(KUBERNETES),
-        TerminationLog::Path(_) => true,
-    }
+/// Whether Kubernetes, which makes its file before clawinit starts, wants a report.
+pub fn kubernetes_wants_one() -> bool {
+    descriptors::is_there(KUBERNETES)
 }
 
 /// Writes the report whole, in one call. A link in its place is not followed, a pipe without a
@@ -446,7 +449,7 @@ pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errn
     }
 }
 
-/// Text of at most 4,096 bytes on the stack; the end of what does not fit is lost.
+/// Text of at most 4,096 bytes; the end of what does not fit is lost.
 pub struct Buffer {
     bytes: [u8; MAX_BYTES],
     length: usize,

@@ -3,7 +3,7 @@
 use super::Init;
 use super::act::{NAMED, Round};
 use crate::cli::Refused;
-use crate::config::{KillMode, Level, LogFormat};
+use crate::config::{KillMode, Level, LogFormat, TerminationLog};
 use crate::core::{Action, Cause, End, Event, Note, Phase, Status};
 use crate::kernel::entry::Start;
 use crate::kernel::signals::{Received, Sender};
@@ -525,7 +525,7 @@ impl Init {
                 &fields,
             ),
         }
-        if report::is_wanted(self.config.termination_log) {
+        if self.config.termination_log != TerminationLog::Off {
             let report = self.story.report(&self.state, code, now, self.log.dropped());
             if let Err(errno) = report::write_report(self.config.termination_log, &report) {
                 self.note_report_not_written(errno, &report);

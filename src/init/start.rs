@@ -3,7 +3,7 @@
 use super::Init;
 use super::exporter::Exporter;
 use super::keep::Kept;
-use crate::config::{Config, Level, LogFormat, Manners, Subreaper};
+use crate::config::{Config, Level, LogFormat, Manners, Subreaper, TerminationLog};
 use crate::core::State;
 use crate::kernel::cgroup::Memory;
 use crate::kernel::entry::{self, Start};
@@ -90,6 +90,12 @@ impl Init {
             }
         }
         process::leave_folder();
+        // Now, because an exit is waited for.
+        if self.config.termination_log == TerminationLog::IfPresent
+            && !report::kubernetes_wants_one()
+        {
+            self.config.termination_log = TerminationLog::Off;
+        }
         if self.config.manners == Manners::Clawinit {
             self.look_at_memory();
             let has_page = self.open_page();

@@ -9,8 +9,9 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Room for the longest usual command line and environment; pages nobody touches cost nothing.
-const BYTES: usize = 8 * 1024;
+/// Room for a long command line and environment, a line of the log and what goes with them; pages
+/// that nobody touches cost nothing.
+const BYTES: usize = 16 * 1024;
 
 /// Gives memory out and never takes it back: whatever is allocated at start stays for life.
 ///
