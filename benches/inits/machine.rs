@@ -10,6 +10,8 @@ pub struct Machine {
     pub cpus: usize,
     pub kernel: String,
     pub load: String,
+    /// Whether other work can come between.
+    pub is_real_time: bool,
     pub versions: Vec<String>,
 }
 
@@ -33,6 +35,7 @@ pub fn describe() -> Machine {
         cpus: std::thread::available_parallelism().map_or(0, usize::from),
         kernel: said("uname", &["-sr"]),
         load: read("/proc/loadavg").split(' ').take(1).collect(),
+        is_real_time: said("chrt", &["--pid", "0"]).contains("SCHED_RR"),
         versions: versions.lines().map(str::to_string).collect(),
     }
 }
@@ -49,19 +52,24 @@ impl Machine {
     }
 
     pub fn lines(&self) -> String {
-        format!(
-            "{}\nclawinit {}; load when it began {}\n{}",
-            self.line(),
-            self.commit,
-            self.load,
-            self.versions.join(", ")
-        )
+        format!("{}\n{}\n{}", self.line(), self.about(), self.versions.join(", "))
+    }
+
+    /// What was measured, and beside what else.
+    pub fn about(&self) -> String {
+        let priority = if self.is_real_time {
+            "all of it at a real-time priority, so that other work does not come between"
+        } else {
+            "at the usual priority"
+        };
+        format!("clawinit {}; load when it began {}; {priority}", self.commit, self.load)
     }
 
     pub fn json(&self) -> Value {
         json!({
             "date": self.date, "commit": self.commit, "processor": self.processor, "cpus": self.cpus,
-            "kernel": self.kernel, "load": self.load, "versions": self.versions,
+            "kernel": self.kernel, "load": self.load,
+            "real_time": self.is_real_time, "versions": self.versions,
         })
     }
 }

@@ -92,7 +92,7 @@ impl Picture {
             let radius = if init.name == "clawinit" { 7.0 } else { 5.5 };
             self.dot((x, 76.0), radius, colour(init.name), init.is_noise_check);
             self.words(x + 12.0, 80.5, "start", TEXT, init.name);
-            x += 38.0 + 8.2 * init.name.len() as f64;
+            x += 42.0 + 7.4 * init.name.len() as f64;
         }
     }
 

@@ -58,14 +58,14 @@ pub fn table(inits: &[Init], rows: &[Row]) -> String {
 pub fn page(machine: &Machine, inits: &[Init], found: &Found) -> String {
     let mut text = format!(
         "# clawinit beside other inits\n\n\
-         Written by `make bench`, all rows in one run in which the inits took turns. {}. clawinit {}; {}.\n\n\
+         Written by `make bench`, all rows in one run in which the inits took turns. {}. {}. {}.\n\n\
          Each cell: median (quartiles) ratio to tini. *tini again* is the same tini once more: what it \
          differs by is noise. *none* is the child without an init. `inits.json` has the same figures.\n\n\
          ![Each row as a multiple of tini's figure](ratios.svg)\n\n\
          ![Share of early SIGTERMs that are lost](early.svg)\n\n\
          ![Reaping and stopping with 10 to 10,000 children](scale.svg)\n\n",
         machine.line(),
-        machine.commit,
+        machine.about(),
         machine.versions.join(", ")
     );
     let names: String = inits.iter().map(|init| format!(" {} |", init.name)).collect();

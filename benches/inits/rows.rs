@@ -110,6 +110,12 @@ fn empty(inits: &[Init]) -> Vec<Vec<f64>> {
     vec![Vec::new(); inits.len()]
 }
 
+/// The order of a round: each begins with another, since whoever comes first may find the caches
+/// as somebody else left them.
+fn turns(count: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |i| (round + i) % count)
+}
+
 /// The inits that are one, with their place in the list.
 fn real(inits: &[Init]) -> impl Iterator<Item = (usize, &Init)> {
     inits.iter().enumerate().filter(|(_, init)| init.path.is_some())

@@ -2,7 +2,7 @@
 
 use super::signals::echoes;
 use super::start::{at_rest, micros};
-use super::{Effort, empty, real};
+use super::{Effort, empty, real, turns};
 use crate::figures::{Row, Target};
 use crate::inits::Init;
 use crate::roles::{ALL_AT_ONCE, BURST, ONE_BY_ONE};
@@ -27,8 +27,9 @@ pub fn reap(inits: &[Init], effort: Effort) -> Result<Vec<Row>> {
     let mut spaces = echoes(inits, true)?;
     let (mut single, mut bursts) = (empty(inits), empty(inits));
     let count = effort.of(20_000 / ROUNDS) as u64;
-    for _ in 0..ROUNDS {
-        for (i, space) in &mut spaces {
+    for round in 0..ROUNDS {
+        for turn in turns(spaces.len(), round) {
+            let (i, space) = &mut spaces[turn];
             single[*i].push(orphans(space, ONE_BY_ONE, count, 1)?);
             bursts[*i].push(orphans(space, ALL_AT_ONCE, BURST, count.div_ceil(BURST))?);
         }
@@ -55,13 +56,16 @@ fn stop_once(init: &Init, leftovers: usize) -> Result<f64> {
 
 pub fn stop(inits: &[Init], effort: Effort) -> Result<Vec<Row>> {
     let (mut alone, mut hundred) = (empty(inits), empty(inits));
-    for _ in 0..effort.of(200) {
-        for (i, init) in real(inits) {
+    let all: Vec<(usize, &Init)> = real(inits).collect();
+    for round in 0..effort.of(200) {
+        for turn in turns(all.len(), round) {
+            let (i, init) = all[turn];
             alone[i].push(stop_once(init, 0)?);
         }
     }
-    for _ in 0..effort.of(50) {
-        for (i, init) in real(inits) {
+    for round in 0..effort.of(50) {
+        for turn in turns(all.len(), round) {
+            let (i, init) = all[turn];
             hundred[i].push(stop_once(init, 100)?);
         }
     }

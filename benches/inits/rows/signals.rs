@@ -1,7 +1,7 @@
 //! Signals on their way through an init: idle, in a storm of dying orphans, and too early.
 
 use super::start::{at_rest, micros};
-use super::{Effort, empty, real};
+use super::{Effort, empty, real, turns};
 use crate::figures::{Cell, Row, Target, quantile};
 use crate::inits::Init;
 use crate::roles::{DONE, STORM};
@@ -41,8 +41,9 @@ pub fn forward(inits: &[Init], effort: Effort) -> Result<Row> {
 fn forward_times(inits: &[Init], effort: Effort) -> Result<Vec<Vec<f64>>> {
     let mut spaces = echoes(inits, true)?;
     let mut took = empty(inits);
-    for _ in 0..effort.of(4_000) {
-        for (i, space) in &mut spaces {
+    for round in 0..effort.of(4_000) {
+        for turn in turns(spaces.len(), round) {
+            let (i, space) = &mut spaces[turn];
             let sent = sys::now_ns();
             space.signal(libc::SIGUSR2)?;
             took[*i].push(micros(sent, space.expect("a forwarded signal")?));

@@ -1,7 +1,7 @@
 //! From the execve(2) of an init to its child's first instruction, and from its child's last to
 //! its own end.
 
-use super::{Effort, empty, real};
+use super::{Effort, empty, real, turns};
 use crate::figures::{Cell, Row, Target};
 use crate::inits::Init;
 use crate::space::{Plan, Space};
@@ -13,11 +13,11 @@ pub fn start(inits: &[Init], effort: Effort, notes: &mut Vec<String>) -> Result<
     let plans: Vec<Plan> =
         inits.iter().map(|init| Plan::new(init, &["born"])).collect::<Result<_>>()?;
     let mut took = empty(inits);
-    for _ in 0..effort.of(500) {
-        for (plan, took) in plans.iter().zip(&mut took) {
-            let mut space = plan.start()?;
+    for round in 0..effort.of(500) {
+        for i in turns(plans.len(), round) {
+            let mut space = plans[i].start()?;
             let born = space.expect("the child's first instruction")?;
-            took.push(micros(space.executed, born));
+            took[i].push(micros(space.executed, born));
         }
     }
     let whole =
@@ -138,14 +138,14 @@ pub fn exit(inits: &[Init], effort: Effort) -> Result<Row> {
         .map(|init| Ok(Plan::new(init, &["leave"])?.on_one_cpu()))
         .collect::<Result<_>>()?;
     let mut took = empty(inits);
-    for _ in 0..effort.of(500) {
-        for (plan, took) in plans.iter().zip(&mut took) {
-            let mut space = plan.start()?;
+    for round in 0..effort.of(500) {
+        for i in turns(plans.len(), round) {
+            let mut space = plans[i].start()?;
             space.expect("the child")?;
             at_rest(&space)?;
             space.tell(0)?;
             let end = space.end()?;
-            took.push(micros(space.expect("its last words")?, end.at));
+            took[i].push(micros(space.expect("its last words")?, end.at));
         }
     }
     Ok(Row::new("exit", "exit: the child's _exit to the init's end, on one CPU", "us")
