@@ -3,6 +3,9 @@
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
 # make test-engines Docker, Compose, Podman
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
+# make bench        every cost beside tini, dumb-init, catatonit; docs/benchmarks (minutes)
+#                   make bench QUICK=1: a tenth of the samples, nothing written there
+# make bench-gateway the gateway's answers under load beside nginx
 # make size         size, memory and start beside Debian's tini
 # make attack       what an exporter, and an attack on it, do to PID 1
 # make lint         format, clippy, licences and sources of dependencies, documentation
@@ -13,7 +16,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines images size attack lint setup clean
+.PHONY: build build-all run test test-fast test-engines images bench bench-gateway size attack lint setup clean
 
 build:
 	@scripts/setup build
@@ -39,6 +42,12 @@ test-engines: build
 
 images: build
 	@scripts/images
+
+bench: build
+	@scripts/bench $(if $(QUICK),quick,all)
+
+bench-gateway: build
+	@scripts/bench-gateway
 
 size: build
 	@scripts/size

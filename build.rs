@@ -1,6 +1,6 @@
 //! Leaves the tables for unwinding out of the release binary: a panic there ends the process
 //! (`panic = "abort"`) after its message, so nothing ever reads them, and they are 55 kB. And
-//! puts what PID 1 never runs behind what it does: `sections.ld`.
+//! puts together what PID 1 runs often, and behind the rest what it never runs: `sections.ld`.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -45,7 +45,7 @@ impl Exporter {
     pub(super) fn new(listen: &CStr, log_format: &CStr, log_level: &CStr) -> Exporter {
         Exporter {
             words: [NAME, listen, log_format, log_level].map(CStr::to_owned),
-            environment: Environment::new(std::iter::empty(), |_| false, Vec::new()),
+            environment: Environment::new(std::iter::empty(), |_| false, &[]),
             pid: None,
             started: Duration::ZERO,
             next: Some(Duration::ZERO),

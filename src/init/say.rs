@@ -167,6 +167,9 @@ impl Init {
     }
 
     pub(super) fn note_received(&mut self, signal: Signal) {
+        if !self.log.wants(Level::Debug) {
+            return;
+        }
         let fields = [("signal", Value::Text(&signal))];
         self.log.line(Level::Debug, "signal-received", format_args!("Received {signal}"), &fields);
     }

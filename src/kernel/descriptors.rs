@@ -56,6 +56,15 @@ pub(super) fn above_standard(fd: i32) -> Result<i32, Errno> {
     moved.map(|fd| fd as i32)
 }
 
+/// Whether there is anything by this name, a link that leads nowhere included.
+pub fn is_there(path: &CStr) -> bool {
+    // SAFETY: plain data, which the kernel fills.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, `stat` ours.
+    let result = unsafe { libc::lstat(path.as_ptr(), &raw mut stat) };
+    Errno::check(i64::from(result)) != Err(Errno(libc::ENOENT))
+}
+
 /// What a descriptor refers to, as `st_mode & S_IFMT` of inode(7); 0 where it is closed.
 pub(super) fn kind(fd: i32) -> libc::mode_t {
     // SAFETY: plain data, which the kernel fills.

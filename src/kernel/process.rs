@@ -23,6 +23,14 @@ pub fn parent() -> i32 {
     unsafe { libc::getppid() }
 }
 
+/// Eight bytes that the kernel chose at random for this process (AT_RANDOM of getauxval(3)).
+pub fn random() -> u64 {
+    // SAFETY: reads the auxiliary vector, which stays as the kernel laid it out.
+    let bytes = unsafe { libc::getauxval(libc::AT_RANDOM) } as *const [u8; 8];
+    // SAFETY: the address of 16 bytes, or null where there is none.
+    unsafe { bytes.as_ref() }.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
 /// Orphans among the descendants become our children (PR_SET_CHILD_SUBREAPER).
 pub fn become_subreaper() -> Result<(), Errno> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)

@@ -13,6 +13,7 @@ mod sys;
 
 mod census;
 mod check;
+mod costs;
 mod drop_in;
 mod exit_codes;
 mod exporter;
@@ -499,6 +500,16 @@ fn main() {
             an_interrupted_wait_for_the_child_loses_no_code;
         alone:
     );
+    tests!(all, costs;
+        shared:
+            the_system_calls_from_exec_to_the_childs_start_are_those_of_the_page,
+            the_system_calls_from_the_childs_exit_to_its_own_are_those_of_the_page,
+            at_rest_it_has_one_thread_and_no_descriptor_too_many,
+            its_memory_at_rest_is_within_its_budget,
+            the_released_binary_is_within_its_budget,
+            its_page_faults_at_start_are_within_their_budget;
+        alone:
+    );
     tests!(all, tidy;
         shared:
             only_the_kernel_layers_say_unsafe,
@@ -509,9 +520,19 @@ fn main() {
             no_unfinished_work_is_left_in_the_code;
         alone:
     );
+    // Only where the machine is known to be able is an absence a fault of somebody.
+    let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
+    if let Some(why) = costs::no_strace().filter(|_| !must) {
+        println!("system calls cannot be listed here ({why}); tests that do are skipped");
+        all = all
+            .into_iter()
+            .map(|test| {
+                let needs = test.name().starts_with("costs::the_system_calls");
+                test.with_ignored_flag(needs)
+            })
+            .collect();
+    }
     if let Err(why) = namespaces_work() {
-        // Only where the machine is known to be able is their absence a fault of somebody.
-        let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
         println!("PID namespaces cannot be made here ({why}); tests that need one do not run");
         if !must {
             all = all
