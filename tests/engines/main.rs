@@ -14,6 +14,9 @@ mod docker;
 mod init_path;
 mod podman;
 
+mod monitoring;
+mod rules;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -41,6 +44,17 @@ macro_rules! group {
 
 fn groups() -> Vec<Group> {
     vec![
+        group! { rules:
+            promtool_accepts_rules_and_configuration,
+            each_alert_fires_in_its_case_and_stays_quiet_in_another,
+            each_alert_says_how_bad_it_is_and_what_to_type_next,
+            every_expression_of_the_dashboard_parses,
+            rules_and_dashboard_name_documented_metrics_only,
+            the_dashboard_is_one_that_grafana_takes,
+        },
+        group! { monitoring:
+            prometheus_sees_a_restart_and_fires_the_alert_of_a_slow_stop,
+        },
         group! { docker:
             the_scratch_image_runs_without_root_and_capabilities_on_a_read_only_root,
             the_dockerfile_of_the_readme_works_with_the_command_below_it,
