@@ -13,6 +13,7 @@ mod compose;
 mod docker;
 mod init_path;
 mod podman;
+mod systemd;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::os::unix::process::CommandExt;
@@ -79,6 +80,22 @@ fn groups() -> Vec<Group> {
         group! { compose:
             gateway_stop_from_inside_leaves_the_service_down,
             compose_down_is_graceful,
+        },
+        group! { systemd:
+            systemd_finds_no_fault_and_the_exposure_that_the_documentation_names,
+            systemctl_stop_ends_everything_in_the_gateways_own_time,
+            systemctl_kill_usr1_restarts_in_place_with_the_memory_kept,
+            systemctl_reload_returns_when_the_next_generation_is_ready,
+            a_crash_of_the_gateway_is_made_good_in_place_and_one_of_clawinit_by_systemd,
+            a_crash_without_clawinit_is_made_good_by_systemd,
+            the_restart_code_brings_the_gateway_back_whatever_restart_says,
+            codes_that_no_start_mends_bring_nothing_back,
+            gateway_stop_on_the_host_leaves_the_unit_down,
+            nothing_outlives_a_stop_and_kill_mode_process_would_let_it,
+            a_gateway_that_does_not_leave_is_killed_by_clawinit_before_systemd_would,
+            lines_in_the_journal_have_their_levels,
+            the_quadlet_runs_restarts_and_stops_the_container,
+            each_grace_holds_the_one_inside_it,
         },
     ]
 }
