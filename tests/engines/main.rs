@@ -12,6 +12,7 @@ mod http;
 mod compose;
 mod docker;
 mod init_path;
+mod openclaw;
 mod podman;
 mod systemd;
 
@@ -41,7 +42,7 @@ macro_rules! group {
 }
 
 fn groups() -> Vec<Group> {
-    vec![
+    let mut groups = vec![
         group! { docker:
             the_scratch_image_runs_without_root_and_capabilities_on_a_read_only_root,
             the_dockerfile_of_the_readme_works_with_the_command_below_it,
@@ -97,7 +98,16 @@ fn groups() -> Vec<Group> {
             the_quadlet_runs_restarts_and_stops_the_container,
             each_grace_holds_the_one_inside_it,
         },
-    ]
+    ];
+    // Nobody else has the packages: `make test-openclaw` brings them.
+    if openclaw::wanted() {
+        groups.push(group! { openclaw:
+            it_lives_restarts_and_stops_under_clawinit,
+            below_another_init_it_is_the_same,
+            a_boot_after_sigkill_starts_with_another_pid,
+        });
+    }
+    groups
 }
 
 fn main() -> ExitCode {
