@@ -15,6 +15,7 @@ mod init_path;
 mod openclaw;
 mod podman;
 mod systemd;
+mod troubleshooting;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::os::unix::process::CommandExt;
@@ -97,6 +98,9 @@ fn groups() -> Vec<Group> {
             lines_in_the_journal_have_their_levels,
             the_quadlet_runs_restarts_and_stops_the_container,
             each_grace_holds_the_one_inside_it,
+        },
+        group! { troubleshooting:
+            what_the_page_shows_is_what_the_demonstration_prints,
         },
     ];
     // Nobody else has the packages: `make test-openclaw` brings them.
