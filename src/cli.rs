@@ -9,7 +9,6 @@ use crate::config::{
 };
 use crate::kernel::entry::Start;
 use crate::signal::{Signal, SignalSet};
-use crate::verbs;
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::time::Duration;
@@ -49,11 +48,11 @@ struct Opt {
 }
 
 /// What was wrong with a value, and what to type.
-struct Wrong(String);
+pub(crate) struct Wrong(pub(crate) String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
-const OPTIONS: [Opt; 30] = [
+const OPTIONS: [Opt; 31] = [
     Opt { name: "stop-on", value: "SIG,...", help: "signals that mean stop (TERM,INT,QUIT)",
         set: |c, v| signals(v).map(|s| c.stop_on = s) },
     Opt { name: "stop-signal", value: "SIG", help: "what the child is sent to stop (the one received)",
@@ -110,6 +109,8 @@ const OPTIONS: [Opt; 30] = [
         set: |c, v| at_death(v).map(|s| c.parent_death_signal = Some(s)) },
     Opt { name: "port", value: "N", help: "watch this TCP port: time its release, name its holder",
         set: |c, v| port(v).map(|p| c.port = Some(p)) },
+    Opt { name: "metrics-listen", value: "ADDR:PORT", help: "serve /metrics, /status and /health there, from a process\nof its own",
+        set: |c, v| listen(v).map(|()| c.metrics_listen = Some(v)) },
     Opt { name: "termination-log", value: "PATH", help: "where the report goes; none: nowhere\n(/dev/termination-log where it exists)",
         set: |c, v| termination_log(v).map(|t| c.termination_log = t) },
     Opt { name: "log-format", value: "text|json", help: "(text)",
@@ -282,12 +283,6 @@ impl Reader<'_> {
                     if let Some(asked) = asked {
                         return Ok(asked);
                     }
-                }
-                _ if i == 1 && self.config.manners == Manners::Clawinit => {
-                    return match verbs::NAMES.iter().find(|verb| verb.as_bytes() == bytes) {
-                        Some(verb) => Err(verbs::refusal(verb)),
-                        None => Ok(Asked::Run(i)),
-                    };
                 }
                 _ => return Ok(Asked::Run(i)),
             }
@@ -552,7 +547,7 @@ fn duration(value: &'static CStr) -> Result<Duration, Wrong> {
     duration_text(text(value)?)
 }
 
-fn duration_text(value: &str) -> Result<Duration, Wrong> {
+pub(crate) fn duration_text(value: &str) -> Result<Duration, Wrong> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at(digits);
     if (1..9).contains(&digits) && unit.is_empty() {
@@ -714,6 +709,16 @@ fn port(value: &'static CStr) -> Result<u16, Wrong> {
         .ok_or_else(|| Wrong(format!("\"{value}\" is no TCP port; write a number from 1 to 65535")))
 }
 
+fn listen(value: &'static CStr) -> Result<(), Wrong> {
+    let value = text(value)?;
+    match value.parse::<std::net::SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(()),
+        _ => Err(Wrong(format!(
+            "\"{value}\" is no address with a port; write 127.0.0.1:9464, 0.0.0.0:9464 or [::1]:9464"
+        ))),
+    }
+}
+
 fn termination_log(value: &'static CStr) -> Result<TerminationLog, Wrong> {
     match value.to_bytes() {
         b"none" => Ok(TerminationLog::Off),
@@ -741,7 +746,7 @@ fn is_variable_of(name: &str, option: &str) -> bool {
 }
 
 /// The name that was probably meant: at most a third of its letters differ.
-fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
+pub(crate) fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
     names
         .map(|name| (distance(typed, &name), name))
         .filter(|(distance, name)| *distance * 3 <= name.len())

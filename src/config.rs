@@ -158,6 +158,8 @@ pub struct Config {
     pub subreaper: Subreaper,
     pub parent_death_signal: Option<Signal>,
     pub port: Option<u16>,
+    /// Checked, and handed to the exporter as it was written.
+    pub metrics_listen: Option<&'static CStr>,
     pub termination_log: TerminationLog,
     pub log_format: LogFormat,
     pub log_level: Level,
@@ -208,6 +210,7 @@ impl Config {
             subreaper: Subreaper::Auto,
             parent_death_signal: None,
             port: None,
+            metrics_listen: None,
             termination_log: TerminationLog::IfPresent,
             log_format: LogFormat::Text,
             log_level: Level::Info,

@@ -3,12 +3,14 @@
 //! Everything here is a thin, safe function over one or two calls; no decision is taken here
 //! that `core` could take.
 
+pub mod cgroup;
 pub mod clock;
 pub mod descendants;
 pub mod descriptors;
 pub mod entry;
 pub mod kill;
 pub mod output;
+pub mod page;
 pub mod port;
 pub mod privileges;
 pub mod process;

@@ -3,6 +3,7 @@
 use super::{Errno, clock};
 use crate::signal::Signal;
 use std::ffi::CString;
+use std::time::Duration;
 
 /// Its pid in its own namespace.
 pub fn pid() -> i32 {
@@ -61,6 +62,27 @@ pub fn folder() -> Option<CString> {
     let path = std::env::current_dir().ok()?.into_os_string();
     // A path outside our root begins with "(unreachable)" (getcwd(3)) and leads nowhere.
     CString::new(path.into_encoded_bytes()).ok().filter(|path| path.as_bytes().starts_with(b"/"))
+}
+
+/// Names this process for `ps` and `/proc/PID/comm` (PR_SET_NAME): 15 bytes at most.
+pub fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: a C string, which the kernel copies.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// Waits until a process has ended that may be anybody's child, `timeout` at most
+/// (pidfd_open(2), Linux 5.3; before that it does not wait).
+pub fn wait_for_end(pid: i32, timeout: Duration) {
+    // SAFETY: takes numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let Ok(fd) = Errno::check(fd) else { return };
+    let mut fds = libc::pollfd { fd: fd as i32, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, ours; every signal is blocked, so nothing interrupts it. The
+    // descriptor is ours and used by nobody else.
+    unsafe {
+        libc::poll(&raw mut fds, 1, timeout.as_millis() as i32);
+        libc::close(fd as i32);
+    }
 }
 
 /// Leaves at once: no destructor, no buffer, no handler has anything to say.

@@ -8,7 +8,8 @@
 use super::privileges;
 use super::signals::{self, Mask};
 use super::terminal::Terminal;
-use super::{Errno, process};
+use super::{Errno, descriptors, process};
+use crate::signal::Signal;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Write;
 use std::mem::MaybeUninit;
@@ -36,7 +37,13 @@ pub struct Program<'a> {
     pub user: Option<(u32, u32)>,
     /// Whether to give up gaining privileges.
     pub no_new_privs: bool,
+    /// For a helper of our own: the one descriptor above 2 that it gets, as [`HANDED`]. It ends
+    /// with us.
+    pub handed: Option<i32>,
 }
+
+/// The number by which a helper knows what it was handed.
+pub const HANDED: i32 = 3;
 
 /// What went wrong, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,6 +161,11 @@ fn become_program(program: &mut Program) -> Failure {
         }
         if program.no_new_privs {
             privileges::no_new_privs().map_err(failed(Step::NoNewPrivs))?;
+        }
+        if let Some(fd) = program.handed {
+            descriptors::hand_on(fd, HANDED);
+            // After the change of user, which clears it (prctl(2)).
+            let _ = process::signal_at_parent_death(Signal::KILL);
         }
         Ok(())
     };

@@ -13,6 +13,7 @@ mod drop_in;
 mod exit_codes;
 mod faults;
 mod logging;
+mod page;
 mod reaping;
 mod report;
 mod restarting;
@@ -348,6 +349,21 @@ fn main() {
             a_report_of_very_much_is_cut_and_stays_json,
             an_older_report_is_replaced_whole,
             a_report_that_cannot_be_written_changes_no_exit_code;
+        alone:
+    );
+    tests!(all, page;
+        shared:
+            the_page_shows_a_running_child,
+            a_restart_is_on_the_page_with_who_asked_and_how_the_last_one_ended,
+            the_page_tells_how_it_ended_to_whoever_had_it_open,
+            orphans_and_leftovers_are_counted,
+            a_crash_delay_is_on_the_page,
+            nobody_else_can_change_or_cut_the_page,
+            the_transparent_names_have_no_page,
+            the_child_does_not_get_the_page,
+            no_reader_sees_half_of_an_update,
+            a_page_of_an_older_or_newer_minor_layout_is_read,
+            a_page_of_anything_at_all_is_no_danger;
         alone:
     );
     tests!(all, faults;

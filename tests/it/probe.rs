@@ -48,6 +48,7 @@ pub fn run(args: &[String]) -> ! {
         }
         "kill" => kill(rest),
         "shout" => shout(rest),
+        "read-page" => crate::page::reader(rest),
         "remove" => {
             std::fs::remove_file(&rest[0]).expect("remove the file");
             std::process::exit(rest[1].parse().expect("an exit code"))
