@@ -98,7 +98,6 @@ fn groups() -> Vec<Group> {
             a_gateway_that_does_not_leave_is_killed_by_clawinit_before_systemd_would,
             lines_in_the_journal_have_their_levels,
             the_quadlet_runs_restarts_and_stops_the_container,
-            each_grace_holds_the_one_inside_it,
         },
         group! { troubleshooting:
             what_the_page_shows_is_what_the_demonstration_prints,

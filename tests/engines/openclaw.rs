@@ -322,6 +322,18 @@ pub fn it_lives_restarts_and_stops_under_clawinit() {
         assert!(!said.err.contains("generation 2 started"), "{said:?}");
         claw.ready();
 
+        // The probe of its HEALTHCHECK, which knows the page for everything from an answer.
+        let test = claw.container.inspect("{{json .Config.Healthcheck.Test}}");
+        let test: Vec<String> = serde_json::from_str(&test).expect("a command");
+        let probe: Vec<&str> = test[1..].iter().map(String::as_str).collect();
+        claw.container.exec(&probe).fine();
+        let page = format!("http://127.0.0.1:{PORT}/no-such-path");
+        let said = claw.container.exec(&["clawinit", "health", &page]);
+        assert_eq!(said.code, Some(0), "the page for everything is not there: {said:?}");
+        let live = ["clawinit", "health", "--expect-json", "status=live", &page];
+        let said = claw.container.exec(&live);
+        assert_eq!(said.code, Some(1), "{said:?}");
+
         assert_eq!(identity(), before, "the container is another one");
         claw.no_inspector();
         claw.stop();

@@ -487,34 +487,3 @@ pub fn the_quadlet_runs_restarts_and_stops_the_container() {
     );
     unit.is_gone();
 }
-
-/// Seconds of a value like `25s`.
-fn seconds(text: &str) -> u64 {
-    text.trim_end_matches('s').parse().unwrap_or_else(|_| panic!("no seconds: {text:?}"))
-}
-
-/// Every unit gives more than it has clawinit or the gateway take.
-pub fn each_grace_holds_the_one_inside_it() {
-    for file in [UNIT, ALONE, QUADLET] {
-        let text = std::fs::read_to_string(package().join("systemd").join(file)).expect(file);
-        let value = |before: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(before));
-            line.map(seconds)
-        };
-        let platform = value("TimeoutStopSec=").expect("TimeoutStopSec=");
-        // clawinit waits two seconds more for what SIGKILL does not end.
-        let inside = match value("Environment=CLAWINIT_STOP_GRACE=") {
-            Some(grace) => grace + 2,
-            None => 10 + 1 + 5,
-        };
-        assert!(platform > inside, "{file}: {platform} s hold no {inside} s");
-        let told = value("Environment=CLAWINIT_PLATFORM_GRACE=");
-        match value("PodmanArgs=--stop-timeout=") {
-            Some(podman) => {
-                assert!(platform > podman && podman > inside, "{file}: {platform}, {podman}");
-                assert_eq!(told, Some(podman), "{file}");
-            }
-            None => assert!(told.is_none_or(|told| told == platform), "{file}: {told:?}"),
-        }
-    }
-}

@@ -378,7 +378,8 @@ fn main() {
             no_file_names_a_folder_of_this_machine,
             no_file_names_a_registry_mirror,
             the_help_the_manual_and_the_readme_list_the_same_options,
-            no_unfinished_work_is_left_in_the_code;
+            no_unfinished_work_is_left_in_the_code,
+            every_platform_gives_more_than_the_graces_inside_it;
         alone:
     );
     if let Err(why) = namespaces_work() {
