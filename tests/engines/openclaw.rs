@@ -185,6 +185,7 @@ impl Claw {
         let alive = self.ask("/healthz").expect("an answer");
         assert_eq!((&alive["ok"], &alive["status"]), (&true.into(), &"live".into()), "{alive}");
         self.no_inspector();
+        self.no_launcher();
     }
 
     /// Waits for clawinit to have started this generation, and for that to take work.
@@ -229,19 +230,38 @@ impl Claw {
         self.container.exec(&["sh", "-c", script])
     }
 
-    /// Nothing listens where Node's inspector would, and nothing says that it does.
-    fn no_inspector(&self) {
+    /// The inodes of the sockets that listen on a port in the container.
+    fn listeners(&self, port: u16) -> Vec<String> {
         let text = ["tcp", "tcp6"]
             .map(|file| std::fs::read_to_string(format!("/proc/{}/net/{file}", self.init())))
             .map(Result::unwrap_or_default)
             .concat();
-        // proc(5): the local address is the second word, the state 0A is LISTEN.
-        let inspector = format!(":{INSPECTOR:04X}");
-        let listens = text.lines().any(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            words.len() > 3 && words[1].ends_with(&inspector) && words[3] == "0A"
-        });
-        assert!(!listens, "Node's inspector listens");
+        // proc(5): the local address is the second word, the state 0A is LISTEN, the inode the
+        // tenth word.
+        let port = format!(":{port:04X}");
+        let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|words| words.len() > 9 && words[1].ends_with(&port) && words[3] == "0A")
+            .map(|words| words[9].to_string())
+            .collect()
+    }
+
+    /// clawinit's own child is the one that serves: no launcher stands between the two.
+    fn no_launcher(&self) {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child())).expect("its files");
+        let open: Vec<String> = files
+            .filter_map(|file| std::fs::read_link(file.ok()?.path()).ok())
+            .map(|link| link.display().to_string())
+            .collect();
+        let listeners = self.listeners(PORT);
+        assert!(!listeners.is_empty(), "nobody listens on {PORT}");
+        for inode in listeners {
+            assert!(open.contains(&format!("socket:[{inode}]")), "another one listens: {open:?}");
+        }
+    }
+
+    /// Nothing listens where Node's inspector would, and nothing says that it does.
+    fn no_inspector(&self) {
+        assert!(self.listeners(INSPECTOR).is_empty(), "Node's inspector listens");
         let logs = self.container.logs();
         assert!(!logs.contains("Debugger listening"), "it did: {logs}");
     }

@@ -468,6 +468,7 @@ pub fn the_quadlet_runs_restarts_and_stops_the_container() {
     unit.says("ready on port 8888: generation 3");
     assert_eq!((identity(), unit.main_pid()), before);
     assert!(ask_inside(machine, "GET", "/memory/key", "").ends_with("kept"));
+    podman(&["healthcheck", "run", "openclaw-gateway"]).fine();
     let seen = podman(&["inspect", "openclaw-gateway"]).fine() + &machine.exec(&["ps", "ax"]).out;
     assert!(!seen.contains(TOKEN), "the token can be seen");
 
