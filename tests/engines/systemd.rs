@@ -348,12 +348,14 @@ pub fn codes_that_no_start_mends_bring_nothing_back() {
 }
 
 pub fn gateway_stop_on_the_host_leaves_the_unit_down() {
-    let unit = Unit::start(UNIT, "");
-    let said = unit.machine.exec(&["env", STATE, "openclaw", "gateway", "stop"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    unit.is("ActiveState", "inactive");
-    assert_eq!(unit.property("Result"), "success");
-    unit.is_gone();
+    for file in [UNIT, ALONE] {
+        let unit = Unit::start(file, "");
+        let said = unit.machine.exec(&["env", STATE, "openclaw", "gateway", "stop"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        unit.is("ActiveState", "inactive");
+        assert_eq!(unit.property("Result"), "success", "{file}");
+        unit.is_gone();
+    }
 }
 
 /// An agent that leaves a process behind, out of its group and its session.
@@ -478,6 +480,13 @@ pub fn the_quadlet_runs_restarts_and_stops_the_container() {
     unit.is("NRestarts", "1");
     unit.says("ready on port 8888: generation 4");
     assert!(ask_inside(machine, "GET", "/memory/key", "").ends_with("kept"));
+
+    // From inside, it goes down and stays down.
+    podman(&["exec", "openclaw-gateway", "/openclaw", "gateway", "stop"]);
+    unit.is("ActiveState", "inactive");
+    assert_eq!(unit.property("Result"), "success");
+    unit.systemctl(&["start", &unit.name]).fine();
+    unit.says("ready on port 8888: generation 5");
 
     let took = unit.stop();
     assert!(took < Duration::from_secs(10), "systemctl stop took {took:?}");
