@@ -31,7 +31,7 @@ pub fn what_the_page_shows_is_what_the_demonstration_prints() {
     let scratch = DOCKER.image("scratch");
     DOCKER.image("alpine-like");
     let said = Command::new("timeout")
-        .args(["--kill-after=20", "200"])
+        .args(["--kill-after=20", "400"])
         .arg(package().join("scripts/troubleshoot-demo"))
         .env("IMAGE", scratch.strip_suffix(":scratch").expect("a tag"))
         .env("CLAWINIT_BIN", clawinit())
