@@ -220,10 +220,11 @@ fn seconds_behind(text: &str, key: &str) -> Vec<u64> {
 }
 
 /// Whoever runs clawinit gives it more than it gives its child, or the platform's SIGKILL comes
-/// first: unit files, manifests, Compose files, images. The sweep lies inside the stop grace.
+/// first: unit files, manifests, Compose files, images.
 pub fn every_platform_gives_more_than_the_graces_inside_it() {
-    // What SIGKILL does not end is waited for two seconds more (`KILL_WAIT`).
-    const KILL_WAIT: u64 = 2;
+    // The sweep grace. The sweep lies inside the stop grace; what SIGKILL does not end is waited for
+    // two seconds more (`KILL_WAIT`), and the platform needs a little for itself.
+    const MARGIN: u64 = 3;
     // The gateway without clawinit: its drain time, an agent's SIGKILL, the disk.
     const ALONE: u64 = 10 + 1 + 5;
     let platforms = [
@@ -254,9 +255,9 @@ pub fn every_platform_gives_more_than_the_graces_inside_it() {
             let most = |key: &str| seconds_behind(part, key).into_iter().max();
             let delay = most("CLAWINIT_STOP_DELAY").unwrap_or(0);
             let inside = match most("CLAWINIT_STOP_GRACE") {
-                Some(grace) => delay + grace + KILL_WAIT,
+                Some(grace) => delay + grace + MARGIN,
                 None if name.ends_with("-alone.service") => ALONE,
-                None => delay + 25 + KILL_WAIT,
+                None => delay + 25 + MARGIN,
             };
             assert!(platform > inside, "{name}: {platform} s hold no {inside} s:\n{part}");
             checked += 1;
