@@ -5,6 +5,7 @@
 # make test-openclaw the published OpenClaw under clawinit, where npm is reachable (1.5 GB, once)
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make size         size, memory and start beside Debian's tini
+# make attack       what an exporter, and an attack on it, do to PID 1
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make setup        installs what all of these need on a Debian machine
 
@@ -13,7 +14,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines test-openclaw images size lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw images size attack lint setup clean
 
 build:
 	@scripts/setup build
@@ -45,6 +46,9 @@ images: build
 
 size: build
 	@scripts/size
+
+attack: build
+	@scripts/attack
 
 lint:
 	@scripts/lint

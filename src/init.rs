@@ -9,7 +9,7 @@ mod start;
 
 use crate::cli::{self, Request};
 use crate::config::Config;
-use crate::core::{Action, Event, State, step};
+use crate::core::{Action, End, Event, State, step};
 use crate::kernel::cgroup::Memory;
 use crate::kernel::entry::Start;
 use crate::kernel::reap::{self, Reaped};
@@ -26,6 +26,7 @@ use crate::watch::PortWatch;
 use exporter::Exporter;
 use keep::Kept;
 use std::ffi::{CString, c_char};
+use std::time::Duration;
 
 /// From the first instruction to the last; the code to leave with. All signals are blocked.
 pub fn main(start: Start) -> u8 {
@@ -115,8 +116,13 @@ impl Init {
     fn happened(&mut self, event: Event) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
+            if let Event::StartFailed(failure) = event {
+                self.keep_end(End::NotStarted(failure.code), false, Duration::ZERO);
+            }
             let now = clock::monotonic();
             let actions = step(&self.config, &mut self.state, now, event);
+            // Before anything is done about it: who sees the child told sees the request, too.
+            self.publish(now);
             self.trace(event, actions.as_slice());
             for action in actions.as_slice() {
                 next = self.perform(*action).or(next);
@@ -147,6 +153,9 @@ impl Init {
         let signal = received.signal;
         match received.sender {
             Sender::Kernel | Sender::Process { .. } if signal == Signal::CHLD => {
+                // A verb that waits for a stop which others have asked for says so by a signal
+                // that is nobody else's concern.
+                self.wait_for_verb(received);
                 self.note_received(signal);
                 return self.reap();
             }
@@ -167,11 +176,7 @@ impl Init {
         let event = self.config.event(signal);
         if matches!(event, Event::Stop(_) | Event::Restart(_)) {
             self.asker = Some(say::asker(received.sender));
-            if let (true, Sender::Process { pid, .. }) = (received.is_of_a_verb(), received.sender)
-                && pid > 0
-            {
-                self.verb_asked(pid);
-            }
+            self.wait_for_verb(received);
         }
         Some(event)
     }

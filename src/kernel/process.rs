@@ -11,6 +11,12 @@ pub fn pid() -> i32 {
     unsafe { libc::getpid() }
 }
 
+/// How many bytes a page of memory has: `/proc` counts resident memory in pages.
+pub fn page_bytes() -> u64 {
+    // SAFETY: takes a number. The kernel always knows its page size (sysconf(3)).
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
 /// Its parent's pid; 0 when that one is outside the PID namespace.
 pub fn parent() -> i32 {
     // SAFETY: cannot fail, touches no memory.
@@ -20,6 +26,12 @@ pub fn parent() -> i32 {
 /// Orphans among the descendants become our children (PR_SET_CHILD_SUBREAPER).
 pub fn become_subreaper() -> Result<(), Errno> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// The user that it acts as.
+pub fn user() -> u32 {
+    // SAFETY: cannot fail, touches no memory.
+    unsafe { libc::geteuid() }
 }
 
 /// Whether they do already: the flag outlives exec(2).

@@ -1,6 +1,6 @@
 //! House rules that a machine can hold us to (`docs/design.md`).
 
-use crate::harness::{package, plain};
+use crate::harness::{clawinit, package, plain};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -264,4 +264,15 @@ pub fn every_platform_gives_more_than_the_graces_inside_it() {
         }
     }
     assert!(checked >= 6, "only {checked} places were found");
+}
+
+/// The page that shows log, status and report side by side is what this program says.
+pub fn the_trace_page_is_what_the_program_says() {
+    let output = Command::new(package().join("scripts/trace"))
+        .arg("--check")
+        .env("CLAWINIT_BIN", clawinit())
+        .output()
+        .expect("run scripts/trace");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
