@@ -1,7 +1,8 @@
 # make run          the gateway under clawinit, as PID 1 of its own namespace, on port 8888
 # make test         every test; engines that are absent are skipped, one line each
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
-# make test-engines Docker, Compose, Podman
+# make test-engines Docker, Compose, Podman, systemd
+# make test-openclaw the published OpenClaw under clawinit, where npm is reachable (1.5 GB, once)
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make bench        every cost beside tini, dumb-init, catatonit; docs/benchmarks (minutes)
 #                   make bench QUICK=1: a tenth of the samples, nothing written there
@@ -16,7 +17,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines images bench bench-gateway size attack lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw images bench bench-gateway size attack lint setup clean
 
 build:
 	@scripts/setup build
@@ -39,6 +40,9 @@ test-fast: build
 
 test-engines: build
 	@scripts/test engines
+
+test-openclaw: build
+	@scripts/openclaw test
 
 images: build
 	@scripts/images

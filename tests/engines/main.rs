@@ -12,7 +12,10 @@ mod http;
 mod compose;
 mod docker;
 mod init_path;
+mod openclaw;
 mod podman;
+mod systemd;
+mod troubleshooting;
 
 mod monitoring;
 mod rules;
@@ -43,7 +46,7 @@ macro_rules! group {
 }
 
 fn groups() -> Vec<Group> {
-    vec![
+    let mut groups = vec![
         group! { rules:
             promtool_accepts_rules_and_configuration,
             each_alert_fires_in_its_case_and_stays_quiet_in_another,
@@ -95,7 +98,34 @@ fn groups() -> Vec<Group> {
             gateway_stop_from_inside_leaves_the_service_down,
             compose_down_is_graceful,
         },
-    ]
+        group! { systemd:
+            systemd_finds_no_fault_and_the_exposure_that_the_documentation_names,
+            systemctl_stop_ends_everything_in_the_gateways_own_time,
+            systemctl_kill_usr1_restarts_in_place_with_the_memory_kept,
+            systemctl_reload_returns_when_the_next_generation_is_ready,
+            a_crash_of_the_gateway_is_made_good_in_place_and_one_of_clawinit_by_systemd,
+            a_crash_without_clawinit_is_made_good_by_systemd,
+            the_restart_code_brings_the_gateway_back_whatever_restart_says,
+            codes_that_no_start_mends_bring_nothing_back,
+            gateway_stop_on_the_host_leaves_the_unit_down,
+            nothing_outlives_a_stop_and_kill_mode_process_would_let_it,
+            a_gateway_that_does_not_leave_is_killed_by_clawinit_before_systemd_would,
+            lines_in_the_journal_have_their_levels,
+            the_quadlet_runs_restarts_and_stops_the_container,
+        },
+        group! { troubleshooting:
+            what_the_page_shows_is_what_the_demonstration_prints,
+        },
+    ];
+    // Nobody else has the packages: `make test-openclaw` brings them.
+    if openclaw::wanted() {
+        groups.push(group! { openclaw:
+            it_lives_restarts_and_stops_under_clawinit,
+            below_another_init_it_is_the_same,
+            a_boot_after_sigkill_starts_with_another_pid,
+        });
+    }
+    groups
 }
 
 fn main() -> ExitCode {
