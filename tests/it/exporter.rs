@@ -328,6 +328,7 @@ pub fn a_container_with_an_exporter_ends_with_its_child() {
         let (init, _) = exporting(&[]);
         let run = init.role(role);
         if code == 3 {
+            run.says_prefix("ready"); // before that the signal would end the child
             run.event("exporter-listening", 1);
             run.signal(libc::SIGUSR2);
         }
