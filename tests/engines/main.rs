@@ -8,7 +8,9 @@
 
 mod engine;
 mod http;
+mod tools;
 
+mod blue_green;
 mod compose;
 mod docker;
 mod init_path;
@@ -77,8 +79,18 @@ fn groups() -> Vec<Group> {
             a_kubernetes_pod_runs_and_stops_in_order,
         },
         group! { compose:
+            the_file_starts_a_healthy_gateway_with_its_limits_on_its_port,
+            the_file_brings_back_a_gateway_that_crashed,
             gateway_stop_from_inside_leaves_the_service_down,
             compose_down_is_graceful,
+            the_token_can_come_from_a_secret,
+        },
+        group! { blue_green:
+            ten_switches_under_load_lose_no_request,
+            the_other_compose_switches_as_well,
+            a_colour_that_does_not_come_up_leaves_the_traffic_where_it_was,
+            a_switch_to_a_colour_that_nginx_loses_moves_the_traffic_back,
+            the_two_colours_differ_in_their_names_alone,
         },
     ]
 }
