@@ -14,6 +14,8 @@ mod blue_green;
 mod compose;
 mod docker;
 mod init_path;
+mod kubernetes;
+mod manifests;
 mod podman;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -91,6 +93,20 @@ fn groups() -> Vec<Group> {
             a_colour_that_does_not_come_up_leaves_the_traffic_where_it_was,
             a_switch_to_a_colour_that_nginx_loses_moves_the_traffic_back,
             the_two_colours_differ_in_their_names_alone,
+        },
+        group! { manifests:
+            every_manifest_is_what_the_schemas_allow,
+            the_token_is_in_the_secret_and_nowhere_else,
+            a_new_token_or_setting_rolls_the_pods,
+            both_kinds_of_gateways_have_the_same_pod_but_for_the_data,
+            the_rendered_pods_have_what_the_documents_promise,
+        },
+        group! { kubernetes:
+            deleting_the_pod_loses_no_request,
+            usr1_by_exec_restarts_inside_and_no_count_rises,
+            a_stop_from_inside_comes_back_under_restart_policy_always,
+            with_one_process_namespace_for_the_pod_the_verbs_work_as_well,
+            what_a_restart_costs_is_measured_by_a_command,
         },
     ]
 }

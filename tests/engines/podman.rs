@@ -8,7 +8,7 @@ const PODMAN: Engine = Engine::Podman;
 
 /// One test at a time: Podman's bridge changes its own hardware address when a container comes or
 /// goes (netavark 1.4 leaves it to the kernel), and what the others answer is lost for seconds.
-fn alone() -> MutexGuard<'static, ()> {
+pub fn alone() -> MutexGuard<'static, ()> {
     static BRIDGE: Mutex<()> = Mutex::new(());
     BRIDGE.lock().unwrap_or_else(PoisonError::into_inner)
 }
