@@ -7,6 +7,7 @@ use crate::http;
 use crate::tools::tool;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -112,11 +113,12 @@ impl Project {
         self.call(Path::new(&self.program[0]), &all)
     }
 
-    pub fn container(&self, service: &str) -> Container {
+    /// The container of a service, which goes with the project and not with this value.
+    pub fn container(&self, service: &str) -> ManuallyDrop<Container> {
         let said = self.say(&["ps", "--all", "--quiet", service]);
         let identity = said.out.trim().to_string();
         assert!(!identity.is_empty(), "no container of {service}: {said:?}");
-        Container::of(DOCKER, &identity)
+        ManuallyDrop::new(Container::of(DOCKER, &identity))
     }
 }
 

@@ -12,6 +12,7 @@ mod tools;
 
 mod blue_green;
 mod compose;
+mod deploy;
 mod docker;
 mod init_path;
 mod kubernetes;
@@ -93,6 +94,17 @@ fn groups() -> Vec<Group> {
             a_colour_that_does_not_come_up_leaves_the_traffic_where_it_was,
             a_switch_to_a_colour_that_nginx_loses_moves_the_traffic_back,
             the_two_colours_differ_in_their_names_alone,
+        },
+        group! { deploy:
+            a_deployment_replaces_the_gateway_and_keeps_its_memory,
+            the_step_that_stops_waits_until_it_has_stopped,
+            a_new_image_that_does_not_come_up_is_rolled_back,
+            an_image_that_cannot_be_pulled_changes_nothing,
+            a_first_deployment_that_fails_leaves_nothing_running,
+            a_release_has_binaries_for_both_targets_with_checksums_and_an_image_for_each,
+            a_release_of_the_wrong_binaries_or_version_is_refused,
+            a_release_is_published_with_all_that_was_packed,
+            the_workflows_run_these_scripts_and_nothing_else,
         },
         group! { manifests:
             every_manifest_is_what_the_schemas_allow,
