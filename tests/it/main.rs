@@ -12,6 +12,7 @@ mod sys;
 mod drop_in;
 mod exit_codes;
 mod faults;
+mod graces;
 mod logging;
 mod reaping;
 mod report;
@@ -354,6 +355,13 @@ fn main() {
             an_interrupted_wait_for_the_child_loses_no_code;
         alone:
     );
+    tests!(all, graces;
+        shared:
+            every_platforms_grace_is_longer_than_clawinits,
+            the_defaults_of_the_graces_are_those_of_the_help,
+            a_grace_that_does_not_fit_is_found;
+        alone:
+    );
     tests!(all, tidy;
         shared:
             only_the_kernel_layers_say_unsafe,
@@ -371,8 +379,9 @@ fn main() {
             all = all
                 .into_iter()
                 .map(|test| {
-                    let needs =
-                        !test.name().starts_with("usage::") && !test.name().starts_with("tidy::");
+                    let needs = !["usage::", "tidy::", "graces::"]
+                        .iter()
+                        .any(|group| test.name().starts_with(group));
                     test.with_ignored_flag(needs)
                 })
                 .collect();
