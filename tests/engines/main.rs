@@ -78,6 +78,7 @@ fn groups() -> Vec<Group> {
         group! { podman:
             podman_stop_leaves_0_within_the_gateways_own_time,
             a_restart_keeps_the_container_and_the_memory,
+            in_a_user_namespace_it_stops_and_restarts_as_anywhere,
             clawinit_as_init_path_is_as_transparent_as_catatonit,
             a_kubernetes_pod_runs_and_stops_in_order,
         },
