@@ -2,12 +2,14 @@
 //! and a real registry on this machine.
 
 use crate::compose::{Project, programs};
-use crate::engine::{Engine, Said, TempFile, clawinit, free_port, gateway, package, say, until};
+use crate::engine::{
+    Container, Engine, PREFIX, Said, TempFile, clawinit, free_port, gateway, package, say, until,
+};
 use crate::http;
 use crate::tools::{missing, tool};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const DOCKER: Engine = Engine::Docker;
@@ -18,7 +20,8 @@ pub fn absent() -> Option<String> {
 
 /// A registry on loopback, and the images that were named for it.
 struct Registry {
-    server: Child,
+    /// A container, so that it is removed with the others when the tests are killed.
+    _server: Container,
     folder: TempFile,
     address: SocketAddr,
 }
@@ -29,27 +32,30 @@ impl Registry {
         let folder = TempFile::new("registry");
         std::fs::create_dir_all(folder.text()).expect("make a folder");
         let settings = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n",
-            folder.text()
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: /tmp}}}}\nhttp: {{addr: {address}}}\n"
         );
         let file = Path::new(folder.text()).join("registry.yml");
         std::fs::write(&file, settings).expect("write the settings");
-        let server = Command::new(tool("registry").expect("the registry"))
-            .arg("serve")
-            .arg(file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("start the registry");
-        let registry = Registry { server, folder, address };
+        std::fs::copy(tool("registry").expect("the registry"), file.with_file_name("registry"))
+            .expect("copy the registry");
+        crate::engine::bases();
+        let mount = format!("--volume={}:/registry:ro", folder.text());
+        let words = ["/registry/registry", "serve", "/registry/registry.yml"];
+        let options = ["--network=host", &mount];
+        let server = DOCKER.start(&options, "clawinit-base-debian", &words);
+        let registry = Registry { _server: server, folder, address };
         until("the registry", || TcpStream::connect(address).ok());
         registry
     }
 
     /// The name of an image there.
     fn image(&self, tag: &str) -> String {
-        format!("{}/gateway:{tag}", self.address)
+        format!("{}:{tag}", self.repository())
+    }
+
+    fn repository(&self) -> String {
+        let prefix = std::env::var(PREFIX).expect("scripts/engines to have set the prefix");
+        format!("{}/{prefix}gateway", self.address)
     }
 
     /// An image that is in the registry only.
@@ -76,8 +82,6 @@ impl Drop for Registry {
         for image in images.out.split_whitespace() {
             DOCKER.say(&["rmi", image]);
         }
-        let _ = self.server.kill();
-        let _ = self.server.wait();
         let _ = std::fs::remove_dir_all(self.folder.text());
     }
 }
@@ -251,7 +255,7 @@ pub fn a_release_has_binaries_for_both_targets_with_checksums_and_an_image_for_e
     assert_eq!(again.out, said.out);
 
     let registry = Registry::start();
-    let image = format!("{}/clawinit", registry.address);
+    let image = registry.repository();
     let said = release("images", &[("DIST", dist.text()), ("IMAGE", &image)]);
     assert_eq!(said.code, Some(0), "{said:?}");
     for arch in ["amd64", "arm64"] {
