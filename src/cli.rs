@@ -9,7 +9,6 @@ use crate::config::{
 };
 use crate::kernel::entry::Start;
 use crate::signal::{Signal, SignalSet};
-use crate::verbs;
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::time::Duration;
@@ -49,11 +48,11 @@ struct Opt {
 }
 
 /// What was wrong with a value, and what to type.
-struct Wrong(String);
+pub(crate) struct Wrong(pub(crate) String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
-const OPTIONS: [Opt; 29] = [
+const OPTIONS: [Opt; 31] = [
     Opt { name: "stop-on", value: "SIG,...", help: "signals that mean stop (TERM,INT,QUIT)",
         set: |c, v| signals(v).map(|s| c.stop_on = s) },
     Opt { name: "stop-signal", value: "SIG", help: "what the child is sent to stop (the one received)",
@@ -101,6 +100,8 @@ const OPTIONS: [Opt; 29] = [
         set: |c, v| user(v).map(|u| c.user = Some(u)) },
     Opt { name: "no-new-privs", value: "", help: "the child cannot gain privileges",
         set: |c, v| switch(v).map(|on| c.no_new_privs = on) },
+    Opt { name: "vary-pid", value: "", help: "the first child gets another pid at each boot",
+        set: |c, v| switch(v).map(|on| c.vary_pid = on) },
     Opt { name: "subreaper", value: "auto|on|off", help: "adopt orphans when not PID 1 (auto)",
         set: |c, v| one_of(v, &[("auto", Subreaper::Auto), ("on", Subreaper::On),
             ("off", Subreaper::Off)]).map(|s| c.subreaper = s) },
@@ -108,6 +109,8 @@ const OPTIONS: [Opt; 29] = [
         set: |c, v| at_death(v).map(|s| c.parent_death_signal = Some(s)) },
     Opt { name: "port", value: "N", help: "watch this TCP port: time its release, name its holder",
         set: |c, v| port(v).map(|p| c.port = Some(p)) },
+    Opt { name: "metrics-listen", value: "ADDR:PORT", help: "serve /metrics, /status and /health there, from a process\nof its own",
+        set: |c, v| listen(v).map(|()| c.metrics_listen = Some(v)) },
     Opt { name: "termination-log", value: "PATH", help: "where the report goes; none: nowhere\n(/dev/termination-log where it exists)",
         set: |c, v| termination_log(v).map(|t| c.termination_log = t) },
     Opt { name: "log-format", value: "text|json", help: "(text)",
@@ -122,6 +125,31 @@ const OPTIONS: [Opt; 29] = [
             .map(|w| c.exit_when = w) },
 ];
 
+/// Where the value of an option comes from: a byte for each, which is all that a start pays for
+/// `clawinit check`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The variable of its name.
+    Variable,
+    /// The variable by which tini knows it.
+    Tini,
+    /// The command line.
+    Word,
+}
+
+/// The origin of each option, by its place in the table.
+pub type Origins = [Origin; OPTIONS.len()];
+
+/// Before anything is read.
+pub const NO_ORIGINS: Origins = [Origin::Default; OPTIONS.len()];
+
+/// The names of the options, in the order of [`Origins`].
+pub fn names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|option| option.name)
+}
+
 /// The variables that clawinit gives to its child; the inner one of two does not read them.
 const FOR_THE_CHILD: [&str; 3] = ["GENERATION", "RESTART_CODE", "PID"];
 
@@ -129,15 +157,30 @@ const PREFIX: &[u8] = b"CLAWINIT_";
 
 /// Reads the name, the arguments and the environment that clawinit was started with.
 pub fn read(start: &Start) -> Result<Request, Refused> {
-    let called = start.args.first().map_or(&b""[..], |name| name.to_bytes());
+    read_words(start, &start.args, &mut { NO_ORIGINS })
+}
+
+/// The same with other words than those of the command line, and with where each option comes
+/// from: for `clawinit check`.
+pub fn read_words(
+    start: &Start,
+    args: &[&'static CStr],
+    origins: &mut Origins,
+) -> Result<Request, Refused> {
+    let called = args.first().map_or(&b""[..], |name| name.to_bytes());
     let manners = manners(called);
     let mut config = match manners {
         Manners::Clawinit => Config::new(),
         Manners::Tini | Manners::Catatonit | Manners::DumbInit => Config::transparent(manners),
     };
-    let mut reader =
-        Reader { config: &mut config, warnings: Vec::new(), grace_given: false, max_given: false };
-    let read = reader.environment(start).and_then(|()| reader.arguments(&start.args));
+    let mut reader = Reader {
+        config: &mut config,
+        warnings: Vec::new(),
+        grace_given: false,
+        max_given: false,
+        origins,
+    };
+    let read = reader.environment(start).and_then(|()| reader.arguments(args));
     let (grace_given, max_given) = (reader.grace_given, reader.max_given);
     let warnings = std::mem::take(&mut reader.warnings);
     let code = config.usage_code();
@@ -155,7 +198,7 @@ pub fn read(start: &Start) -> Result<Request, Refused> {
                 config.restart_delay_max = config.restart_delay_max.max(config.restart_delay);
             }
             check(&config).map_err(refused)?;
-            if command == start.args.len() {
+            if command == args.len() {
                 let (line, usage) = no_command(manners);
                 return Err(Refused { line: line.to_owned(), usage, code });
             }
@@ -191,6 +234,7 @@ struct Reader<'a> {
     grace_given: bool,
     /// Whether `--restart-delay-max` was; a longer `--restart-delay` alone raises it.
     max_given: bool,
+    origins: &'a mut Origins,
 }
 
 impl Reader<'_> {
@@ -228,7 +272,7 @@ impl Reader<'_> {
         if is_inner && FOR_THE_CHILD.contains(&&*name) {
             return Ok(());
         }
-        let option = OPTIONS.iter().find(|o| is_variable_of(&name, o.name));
+        let option = OPTIONS.iter().position(|o| is_variable_of(&name, o.name));
         let Some(option) = option else {
             let names = OPTIONS.iter().map(|o| variable_of(o.name));
             let near = names.min_by_key(|known| distance(&name, known)).unwrap_or_default();
@@ -241,19 +285,23 @@ impl Reader<'_> {
         if value.is_empty() {
             return Ok(());
         }
-        self.set(option, value).map_err(|Wrong(wrong)| format!("CLAWINIT_{name}: {wrong}"))
+        self.set(option, value, Origin::Variable)
+            .map_err(|Wrong(wrong)| format!("CLAWINIT_{name}: {wrong}"))
     }
 
     fn tini_variable(&mut self, variable: &'static CStr) {
         let bytes = variable.to_bytes();
         if bytes.starts_with(b"TINI_SUBREAPER=") {
             self.config.subreaper = Subreaper::On;
+            self.set_by(Origin::Tini, "subreaper");
         } else if bytes.starts_with(b"TINI_KILL_PROCESS_GROUP=") {
             self.config.kill_mode = KillMode::Group;
+            self.set_by(Origin::Tini, "kill-mode");
         } else if let Some(value) = bytes.strip_prefix(b"TINI_VERBOSITY=") {
             // tini reads it with atoi(3): what is no number is 0, and it knows nothing above 3.
             let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
             let number = std::str::from_utf8(&value[..digits]).ok().and_then(|d| d.parse().ok());
+            self.set_by(Origin::Tini, "log-level");
             self.config.log_level = match number.unwrap_or(0u32) {
                 0 => Level::Error,
                 1 => Level::Warn,
@@ -280,12 +328,6 @@ impl Reader<'_> {
                     if let Some(asked) = asked {
                         return Ok(asked);
                     }
-                }
-                _ if i == 1 && self.config.manners == Manners::Clawinit => {
-                    return match verbs::NAMES.iter().find(|verb| verb.as_bytes() == bytes) {
-                        Some(verb) => Err(verbs::refusal(verb)),
-                        None => Ok(Asked::Run(i)),
-                    };
                 }
                 _ => return Ok(Asked::Run(i)),
             }
@@ -323,7 +365,7 @@ impl Reader<'_> {
             Manners::Clawinit => &OPTIONS[..],
             Manners::Tini | Manners::Catatonit | Manners::DumbInit => &[],
         };
-        let Some(option) = own.iter().find(|o| o.name.as_bytes() == &bytes[2..end]) else {
+        let Some(at) = own.iter().position(|o| o.name.as_bytes() == &bytes[2..end]) else {
             let mut line = format!("{shown}: no such option");
             let own_help = (!own.is_empty()).then_some("help");
             let names = own.iter().map(|o| o.name).chain(own_help).map(str::to_owned);
@@ -335,6 +377,7 @@ impl Reader<'_> {
             }
             return Err(line);
         };
+        let option = &own[at];
         let value = if end < bytes.len() {
             tail(word, end + 1)
         } else if option.value.is_empty() {
@@ -344,7 +387,7 @@ impl Reader<'_> {
                 format!("{shown}: the value is missing; write {shown} {}", option.value)
             })?
         };
-        self.set(option, value).map_err(|Wrong(wrong)| format!("{shown}: {wrong}"))?;
+        self.set(at, value, Origin::Word).map_err(|Wrong(wrong)| format!("{shown}: {wrong}"))?;
         Ok(None)
     }
 
@@ -369,19 +412,28 @@ impl Reader<'_> {
                 (b'l', Manners::Clawinit | Manners::Tini) | (b'L', Manners::Catatonit) => {
                     return Ok(Some(Asked::License));
                 }
-                (b'v', Manners::Clawinit | Manners::Tini | Manners::DumbInit) => self.louder(),
-                (b'q', Manners::Clawinit) => self.quieter(),
+                (b'v', Manners::Clawinit | Manners::Tini | Manners::DumbInit) => {
+                    self.louder();
+                    self.set_by(Origin::Word, "log-level");
+                }
+                (b'q', Manners::Clawinit) => {
+                    self.quieter();
+                    self.set_by(Origin::Word, "log-level");
+                }
                 (b's', Manners::Clawinit | Manners::Tini) => {
                     self.config.subreaper = Subreaper::On;
+                    self.set_by(Origin::Word, "subreaper");
                 }
                 (b'g', Manners::Clawinit | Manners::Tini | Manners::Catatonit) => {
                     self.config.kill_mode = KillMode::Group;
+                    self.set_by(Origin::Word, "kill-mode");
                 }
                 (b'w', Manners::Clawinit | Manners::Tini) => self.config.warn_on_reap = true,
                 (b'p', Manners::Clawinit | Manners::Tini) => {
                     let value = value().ok_or("-p: the value is missing; write -p SIGTERM")?;
                     let wanted = signal(value).map_err(|Wrong(wrong)| format!("-p: {wrong}"))?;
                     self.config.parent_death_signal = Some(wanted);
+                    self.set_by(Origin::Word, "parent-death-signal");
                     return Ok(None);
                 }
                 (b'e', Manners::Clawinit | Manners::Tini) => {
@@ -389,6 +441,7 @@ impl Reader<'_> {
                     let wanted = text(value).and_then(code);
                     let wanted = wanted.map_err(|Wrong(wrong)| format!("-e: {wrong}"))?;
                     self.config.success_codes.insert(wanted);
+                    self.set_by(Origin::Word, "success-codes");
                     return Ok(None);
                 }
                 (b'c', Manners::DumbInit) => self.single_child(),
@@ -411,10 +464,19 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    fn set(&mut self, option: &Opt, value: &'static CStr) -> Result<(), Wrong> {
+    fn set(&mut self, at: usize, value: &'static CStr, origin: Origin) -> Result<(), Wrong> {
+        let option = &OPTIONS[at];
+        self.origins[at] = origin;
         self.grace_given |= option.name == "restart-grace";
         self.max_given |= option.name == "restart-delay-max";
         (option.set)(self.config, value)
+    }
+
+    /// An option was set by another name that it has: a letter, or one of tini's variables.
+    fn set_by(&mut self, origin: Origin, name: &str) {
+        if let Some(at) = OPTIONS.iter().position(|o| o.name == name) {
+            self.origins[at] = origin;
+        }
     }
 
     fn louder(&mut self) {
@@ -550,7 +612,7 @@ fn duration(value: &'static CStr) -> Result<Duration, Wrong> {
     duration_text(text(value)?)
 }
 
-fn duration_text(value: &str) -> Result<Duration, Wrong> {
+pub(crate) fn duration_text(value: &str) -> Result<Duration, Wrong> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at(digits);
     if (1..9).contains(&digits) && unit.is_empty() {
@@ -712,6 +774,16 @@ fn port(value: &'static CStr) -> Result<u16, Wrong> {
         .ok_or_else(|| Wrong(format!("\"{value}\" is no TCP port; write a number from 1 to 65535")))
 }
 
+fn listen(value: &'static CStr) -> Result<(), Wrong> {
+    let value = text(value)?;
+    match value.parse::<std::net::SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(()),
+        _ => Err(Wrong(format!(
+            "\"{value}\" is no address with a port; write 127.0.0.1:9464, 0.0.0.0:9464 or [::1]:9464"
+        ))),
+    }
+}
+
 fn termination_log(value: &'static CStr) -> Result<TerminationLog, Wrong> {
     match value.to_bytes() {
         b"none" => Ok(TerminationLog::Off),
@@ -726,7 +798,8 @@ fn termination_log(value: &'static CStr) -> Result<TerminationLog, Wrong> {
 
 // ---- names ----
 
-fn variable_of(option: &str) -> String {
+/// The variable of an option, without `CLAWINIT_`.
+pub(crate) fn variable_of(option: &str) -> String {
     option.to_ascii_uppercase().replace('-', "_")
 }
 
@@ -739,7 +812,7 @@ fn is_variable_of(name: &str, option: &str) -> bool {
 }
 
 /// The name that was probably meant: at most a third of its letters differ.
-fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
+pub(crate) fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
     names
         .map(|name| (distance(typed, &name), name))
         .filter(|(distance, name)| *distance * 3 <= name.len())

@@ -2,12 +2,15 @@
 //! `start.rs` before the first generation, `act.rs` what an action does, `say.rs` what is told.
 
 mod act;
+pub mod exporter;
+mod keep;
 mod say;
 mod start;
 
 use crate::cli::{self, Request};
 use crate::config::Config;
 use crate::core::{Action, Event, State, step};
+use crate::kernel::cgroup::Memory;
 use crate::kernel::entry::Start;
 use crate::kernel::reap::{self, Reaped};
 use crate::kernel::signals::{self, Mask, Received, Sender};
@@ -17,11 +20,21 @@ use crate::kernel::{clock, process};
 use crate::leftovers::{Leftovers, ToldGroup};
 use crate::report::{Asker, Command, Log, Story};
 use crate::signal::Signal;
+use crate::status::layout;
+use crate::verbs;
 use crate::watch::PortWatch;
+use exporter::Exporter;
+use keep::Kept;
 use std::ffi::{CString, c_char};
 
 /// From the first instruction to the last; the code to leave with. All signals are blocked.
 pub fn main(start: Start) -> u8 {
+    if start.args.first().is_some_and(|name| *name == exporter::NAME) {
+        return crate::exporter::main(&start);
+    }
+    if let Some(code) = verbs::run(&start) {
+        return code;
+    }
     match cli::read(&start) {
         Ok(Request::Run { config, command, warnings }) => {
             Init::new(&start, *config, command).run(&start, &warnings)
@@ -57,6 +70,13 @@ struct Init {
     /// The signal that is being acted on, and who sent it.
     received: Option<Received>,
     asker: Option<Asker>,
+    /// Our own verbs that wait for what comes of a request: pids that may be gone.
+    verbs: Vec<i32>,
+    /// How many processes the OOM killer had ended when the generation began.
+    memory: Memory,
+    oom_before: Option<u64>,
+    kept: Kept,
+    exporter: Option<Exporter>,
 }
 
 impl Init {
@@ -68,6 +88,7 @@ impl Init {
         // From here on clawinit leaves only by `Action::Exit`.
         self.settle(warnings);
         self.happened(first);
+        self.look_after_exporter();
         loop {
             match signals::wait(self.time_left()) {
                 Ok(received) => self.received = received,
@@ -86,6 +107,7 @@ impl Init {
                 self.happened(Event::DeadlinePassed);
             }
             self.look_at_port();
+            self.look_after_exporter();
         }
     }
 
@@ -93,11 +115,13 @@ impl Init {
     fn happened(&mut self, event: Event) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
-            let actions = step(&self.config, &mut self.state, clock::monotonic(), event);
+            let now = clock::monotonic();
+            let actions = step(&self.config, &mut self.state, now, event);
             self.trace(event, actions.as_slice());
             for action in actions.as_slice() {
                 next = self.perform(*action).or(next);
             }
+            self.publish(now);
         }
     }
 
@@ -139,26 +163,44 @@ impl Init {
             Sender::Kernel | Sender::Process { .. } => {}
         }
         self.note_received(signal);
+        self.kept.page.update(|w| w.add(layout::RECEIVED, signal.number() as usize, 1));
         let event = self.config.event(signal);
         if matches!(event, Event::Stop(_) | Event::Restart(_)) {
             self.asker = Some(say::asker(received.sender));
+            if let (true, Sender::Process { pid, .. }) = (received.is_of_a_verb(), received.sender)
+                && pid > 0
+            {
+                self.verb_asked(pid);
+            }
         }
         Some(event)
     }
 
     /// Reaps until nothing is left to reap: SIGCHLD coalesces.
     fn reap(&mut self) -> Option<Event> {
-        let (mut child, mut any) = (None, false);
-        let leftovers = loop {
+        let (mut child, mut any, mut others) = (None, false, 0);
+        let children = loop {
             self.end_group_before_its_leader_is_reaped();
             match reap::next() {
                 Reaped::One(pid, status) if self.state.child == Some(pid) => child = Some(status),
-                Reaped::One(pid, status) => self.orphan_reaped(pid, status),
+                Reaped::One(pid, status) if self.exporter_pid() == Some(pid) => {
+                    self.exporter_ended(pid, status);
+                }
+                Reaped::One(pid, status) => {
+                    others += 1;
+                    self.orphan_reaped(pid, status);
+                }
                 Reaped::NoneDead => break true,
                 Reaped::NoChildren => break false,
             }
             any = true;
         };
+        if others > 0 {
+            self.kept.page.update(|w| w.add(layout::REAPED, 0, others));
+        }
+        // While the child lives nobody asks.
+        let gone = child.is_some() || self.state.child.is_none();
+        let leftovers = children && (!gone || self.has_others());
         match child {
             Some(status) => Some(Event::ChildExited { status, leftovers }),
             None if any => Some(Event::Reaped { leftovers }),

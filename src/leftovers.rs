@@ -26,6 +26,8 @@ pub struct Means {
     pub is_pid1: bool,
     /// The group that was told already, by `--kill-mode group`.
     pub told_group: Option<ToldGroup>,
+    /// A child that is clawinit's own helper, and nothing that the child left.
+    pub spared: Option<i32>,
 }
 
 /// A process group that got the sweep's own signal as a whole.
@@ -77,6 +79,11 @@ impl Leftovers {
         self.rounds
     }
 
+    /// How many of those that were told have not been reaped.
+    pub fn pending(&self) -> usize {
+        self.told.len()
+    }
+
     /// `pid` was reaped; its number may come again.
     pub fn reaped(&mut self, pid: i32) {
         if let Ok(place) = self.told.binary_search(&pid) {
@@ -95,7 +102,7 @@ impl Leftovers {
         let before = self.told.len();
         let told = &mut self.told;
         let listed = descendants::for_each_child(|pid| {
-            if told[..before].binary_search(&pid).is_ok() {
+            if Some(pid) == means.spared || told[..before].binary_search(&pid).is_ok() {
                 return;
             }
             told.push(pid);
@@ -136,7 +143,9 @@ impl Leftovers {
     /// Sends `signal` to all of them, each time it is called.
     pub fn signal(means: Means, signal: Signal) -> Result<(), Errno> {
         let listed = descendants::for_each_child(|pid| {
-            let _ = kill::process(pid, signal);
+            if Some(pid) != means.spared {
+                let _ = kill::process(pid, signal);
+            }
         });
         match listed {
             Err(_) if means.is_pid1 => kill::everyone(signal),

@@ -5,7 +5,7 @@
 
 use crate::config::{Level, LogFormat, TerminationLog};
 use crate::core::{Cause, End, State, Status};
-use crate::kernel::descriptors::File;
+use crate::kernel::descriptors::{self, File};
 use crate::kernel::output::Output;
 use crate::kernel::{Errno, clock};
 use std::ffi::CStr;
@@ -53,12 +53,23 @@ pub struct Log {
     pub name: &'static str,
     output: Output,
     dropped: u64,
+    dropped_in_all: u64,
+    /// Whether standard error is the journal's; not looked at before the first line.
+    journal: Option<bool>,
 }
 
 impl Log {
     /// Nothing is opened before the first line.
     pub fn new(name: &'static str, level: Level, format: LogFormat) -> Log {
-        Log { level, format, name, output: Output::default(), dropped: 0 }
+        Log {
+            level,
+            format,
+            name,
+            output: Output::default(),
+            dropped: 0,
+            dropped_in_all: 0,
+            journal: None,
+        }
     }
 
     /// Writes a line if it is wanted. `event` and the fields are for programs, and do not change
@@ -77,12 +88,18 @@ impl Log {
         }
         if !self.write(level, event, message, fields) {
             self.dropped += 1;
+            self.dropped_in_all += 1;
         }
     }
 
     /// Lines that could not be written so far and were not told of yet.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Lines that could not be written since it began.
+    pub fn dropped_in_all(&self) -> u64 {
+        self.dropped_in_all
     }
 
     /// Writes `text` as it is, once.
@@ -103,6 +120,9 @@ impl Log {
         fields: &[Field],
     ) -> bool {
         let mut line = Buffer::new();
+        if *self.journal.get_or_insert_with(descriptors::stderr_is_the_journal) {
+            let _ = write!(line, "<{}>", priority(level));
+        }
         match self.format {
             LogFormat::Text => {
                 let _ = write!(Escaped::new(&mut line, MAX_NAME, false), "{}", self.name);
@@ -110,7 +130,7 @@ impl Log {
                 let _ = write!(Escaped::new(&mut line, MAX_TEXT, false), "{message}");
             }
             LogFormat::Json => {
-                let name = level_name(level);
+                let name = level_name(level).to_str().unwrap_or_default();
                 let _ = write!(line, "{{\"ts\":\"{}\",\"level\":\"{name}\"", Timestamp::now());
                 let _ = write!(line, ",\"event\":\"{event}\",\"message\":\"");
                 let _ = write!(Escaped::new(&mut line, MAX_MESSAGE, true), "{message}");
@@ -127,13 +147,24 @@ impl Log {
     }
 }
 
-fn level_name(level: Level) -> &'static str {
+/// The word for a level, in the log and behind `--log-level`.
+pub fn level_name(level: Level) -> &'static CStr {
     match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
+        Level::Error => c"error",
+        Level::Warn => c"warn",
+        Level::Info => c"info",
+        Level::Debug => c"debug",
+        Level::Trace => c"trace",
+    }
+}
+
+/// The number of syslog(3) that the journal knows a level by (sd-daemon(3)).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
     }
 }
 
@@ -179,7 +210,12 @@ impl Asker {
 
     /// Its command line; empty where it could not be read.
     pub fn command(&self) -> Words<'_> {
-        Words(&self.command[..usize::from(self.length)])
+        Words(self.bytes())
+    }
+
+    /// The same with zero bytes between its words.
+    pub fn bytes(&self) -> &[u8] {
+        &self.command[..usize::from(self.length)]
     }
 }
 
@@ -284,6 +320,8 @@ pub struct Story {
     pub killed: bool,
     /// For which processes: the first few, by pid and name.
     pub victims: Vec<(i32, String)>,
+    /// Whether the kernel's OOM killer ended the last generation.
+    pub oom_killed: bool,
     /// How long the watched port stayed taken after the last request.
     pub port_release: Option<Duration>,
     /// Whether the platform's grace is shorter than ours.
@@ -327,6 +365,7 @@ impl Story {
             ("signal", state.stop.as_ref().map_or(Value::Null, |s| Value::Text(&s.signal))),
             ("killed", Value::Flag(self.killed)),
             ("killed_processes", Value::Json(&victims)),
+            ("oom_killed", Value::Flag(self.oom_killed)),
             ("generations", Value::Number(state.generation.into())),
             ("restarts", Value::Json(&restarts)),
             ("restart_sender", Value::Json(&restarted_by)),
@@ -463,8 +502,8 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// A moment as RFC 3339 has it, UTC, to the millisecond.
-struct Timestamp(Duration);
+/// A moment since 1970-01-01 UTC, as RFC 3339 has it, to the millisecond.
+pub struct Timestamp(pub Duration);
 
 impl Timestamp {
     fn now() -> Timestamp {

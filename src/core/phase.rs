@@ -134,16 +134,24 @@ impl State {
         }
     }
 
-    /// The nearest time at which something has to happen by itself; `None`: never.
-    pub fn deadline(&self) -> Option<Duration> {
+    /// When SIGKILL follows, or the end of the wait for its effect; in `Backoff` the next
+    /// generation. `None`: never.
+    pub fn limit(&self) -> Option<Duration> {
         match self.phase {
             Phase::Starting | Phase::Running | Phase::Exited { .. } => None,
-            Phase::Stopping { tell: Some(tell), limit } => Some(tell.min(limit.time())),
-            Phase::Stopping { tell: None, limit } | Phase::Sweeping { limit, .. } => {
-                Some(limit.time())
-            }
+            Phase::Stopping { limit, .. } | Phase::Sweeping { limit, .. } => Some(limit.time()),
             Phase::Restarting { limit } => limit.map(Limit::time),
             Phase::Backoff { until } => Some(until),
+        }
+    }
+
+    /// The nearest time at which something has to happen by itself; `None`: never.
+    pub fn deadline(&self) -> Option<Duration> {
+        match (self.phase, self.limit()) {
+            (Phase::Stopping { tell: Some(tell), .. }, limit) => {
+                Some(limit.map_or(tell, |at| at.min(tell)))
+            }
+            (_, limit) => limit,
         }
     }
 }

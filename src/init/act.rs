@@ -1,8 +1,9 @@
 //! What an action of the state machine does to processes.
 
 use super::Init;
+use super::exporter::Exporter;
 use crate::config::{ExitWhen, KillMode, Manners};
-use crate::core::{Event, Phase, SWEEP_SIGNAL, StartFailure, Status};
+use crate::core::{End, Event, Phase, SWEEP_SIGNAL, StartFailure, Status};
 use crate::kernel::signals;
 use crate::kernel::spawn::{self, Failure, Program, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, kill, reap};
@@ -17,10 +18,8 @@ impl Init {
     /// How long to wait for a signal; `None`: for ever.
     pub(super) fn time_left(&self) -> Option<Duration> {
         let look = self.watch.as_ref().and_then(|watch| watch.deadline());
-        let deadline = match (self.state.deadline(), look) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let exporter = self.exporter.as_ref().and_then(Exporter::due);
+        let deadline = [self.state.deadline(), look, exporter].into_iter().flatten().min();
         deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()))
     }
 
@@ -53,6 +52,7 @@ impl Init {
             folder: self.folder.as_deref(),
             user: self.config.user,
             no_new_privs: self.config.no_new_privs,
+            handed: None,
         });
         match spawned {
             Ok(pid) => {
@@ -60,14 +60,20 @@ impl Init {
                 if !self.config.can_restart() {
                     // What clawinit was handed is the child's now.
                     self.log.close();
-                    descriptors::close_inherited();
+                    descriptors::close_inherited(self.kept.page.fd());
                 }
                 self.note_started(pid);
+                self.keep_started();
+                if self.state.generation > 0 {
+                    self.look_at_memory();
+                }
                 Event::Spawned(pid)
             }
             Err(failure) => {
                 self.note_start_failed(failure);
-                Event::StartFailed(judge(failure))
+                let failed = judge(failure);
+                self.keep_end(End::NotStarted(failed.code), false, Duration::ZERO);
+                Event::StartFailed(failed)
             }
         }
     }
@@ -90,6 +96,7 @@ impl Init {
     /// Asks the child to end, and wakes it where it is stopped.
     pub(super) fn tell(&mut self, signal: Signal) {
         let Some(pid) = self.state.child else { return };
+        self.keep_told();
         let group = self.config.kill_mode == KillMode::Group && signal == SWEEP_SIGNAL;
         if group && self.told_group.is_none() {
             self.told_group = Some(ToldGroup::now(pid));
@@ -104,6 +111,7 @@ impl Init {
         let Some(pid) = self.state.child else { return };
         let mut round = Round::default();
         round.add(pid, Ok(()));
+        self.keep_overdue();
         self.note_escalated(round);
         self.send_child(Signal::KILL);
     }
@@ -199,8 +207,13 @@ impl Init {
     /// Those that are still there.
     pub(super) fn still_there(&self) -> Round {
         let mut round = Round::default();
+        let spared = self.exporter_pid();
         // Without a list there is nobody to name.
-        let _ = descendants::for_each_child(|pid| round.add(pid, Ok(())));
+        let _ = descendants::for_each_child(|pid| {
+            if Some(pid) != spared {
+                round.add(pid, Ok(()));
+            }
+        });
         round
     }
 
@@ -209,6 +222,7 @@ impl Init {
             is_pid1: self.config.is_pid1,
             // With `--exit-when all` they are the program, and are told whatever their group.
             told_group: self.told_group.filter(|_| self.config.exit_when == ExitWhen::Child),
+            spared: self.exporter_pid(),
         }
     }
 }

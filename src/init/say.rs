@@ -4,14 +4,16 @@ use super::Init;
 use super::act::{NAMED, Round};
 use crate::cli::Refused;
 use crate::config::{KillMode, Level, LogFormat, TerminationLog};
-use crate::core::{Action, Cause, Event, Note, Phase, Status};
+use crate::core::{Action, Cause, End, Event, Note, Phase, Status};
 use crate::kernel::entry::Start;
 use crate::kernel::signals::Sender;
 use crate::kernel::spawn::{Failure, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, process};
 use crate::report::{self, Asker, Log, Span, Value, Words};
 use crate::signal::Signal;
+use crate::status::{Asked, Timed, layout};
 use std::fmt;
+use std::time::Duration;
 
 /// The name that clawinit was called by, without its folders.
 pub(super) fn name(start: &Start) -> &'static str {
@@ -59,6 +61,12 @@ pub(super) fn asker(sender: Sender) -> Asker {
         }
     }
 }
+
+/// How long clawinit waits, all in all, for verbs to tell how the stop went.
+const VERB_WAIT: Duration = Duration::from_millis(500);
+
+/// How many of them.
+const VERBS_WAITED_FOR: usize = 4;
 
 /// How many rounds of one sweep are told of.
 const ROUNDS_TOLD: u32 = 4;
@@ -138,6 +146,22 @@ impl Init {
 
     // ---- signals ----
 
+    /// One of our own verbs asked for a stop or a restart, and waits for what comes of it.
+    pub(super) fn verb_asked(&mut self, pid: i32) {
+        if self.verbs.len() < VERBS_WAITED_FOR && !self.verbs.contains(&pid) {
+            self.verbs.push(pid);
+        }
+    }
+
+    /// As PID 1 clawinit takes the verb along when it leaves. The page says by now how it went:
+    /// the verb gets a moment to read that and to tell.
+    fn wait_for_verbs(&self) {
+        let end = clock::monotonic() + VERB_WAIT;
+        for pid in &self.verbs {
+            process::wait_for_end(*pid, end.saturating_sub(clock::monotonic()));
+        }
+    }
+
     pub(super) fn note_received(&mut self, signal: Signal) {
         let fields = [("signal", Value::Text(&signal))];
         self.log.line(Level::Debug, "signal-received", format_args!("Received {signal}"), &fields);
@@ -151,6 +175,10 @@ impl Init {
         };
         match sent {
             Ok(()) => {
+                if signal != Signal::KILL {
+                    let number = signal.number() as usize;
+                    self.kept.page.update(|w| w.add(layout::FORWARDED, number, 1));
+                }
                 let said = format_args!("{signal} sent to the child {pid}{group}");
                 self.log.line(Level::Debug, "signal-forwarded", said, &fields);
             }
@@ -174,11 +202,13 @@ impl Init {
         match note {
             Note::StopRequested { signal, within } => {
                 self.story.stopped_by = self.asker;
+                self.keep_request(Asked::Stop, signal);
                 self.watch_port();
                 self.requested("stop", "stop-requested", signal, within);
             }
             Note::RestartRequested { signal, within } => {
                 self.story.restarted_by = self.asker;
+                self.keep_request(Asked::Restart, signal);
                 self.watch_port();
                 self.requested("restart", "restart-requested", signal, within);
             }
@@ -199,33 +229,10 @@ impl Init {
             }
             Note::ChildExited { pid, status, lived } => {
                 self.watch_port();
-                let generation = Value::Number(self.state.generation.into());
-                let lived_for = Value::Seconds(lived);
-                let said = format_args!("child {pid} {status} after {}", Span(lived));
-                let pid = Value::Number(pid.into());
-                match status {
-                    Status::Exited(code) => {
-                        let code = Value::Number(code.into());
-                        let fields = [
-                            ("pid", pid),
-                            ("generation", generation),
-                            ("code", code),
-                            ("lived_seconds", lived_for),
-                        ];
-                        self.log.line(Level::Info, "child-exited", said, &fields);
-                    }
-                    Status::Signaled { signal, core_dumped } => {
-                        let core = Value::Flag(core_dumped);
-                        let fields = [
-                            ("pid", pid),
-                            ("generation", generation),
-                            ("signal", Value::Text(&signal)),
-                            ("core_dumped", core),
-                            ("lived_seconds", lived_for),
-                        ];
-                        self.log.line(Level::Info, "child-exited", said, &fields);
-                    }
-                }
+                let oom = self.out_of_memory(status);
+                self.story.oom_killed = oom;
+                self.keep_end(End::Reaped(status), oom, lived);
+                self.note_child_exited(pid, status, lived, oom);
             }
             Note::GoesOn => {
                 let said = format_args!(
@@ -234,6 +241,7 @@ impl Init {
                 self.log.line(Level::Info, "goes-on", said, &[]);
             }
             Note::NextGeneration { cause, delay } => {
+                self.keep_turnaround(cause);
                 let fields = [
                     ("cause", Value::Text(&cause)),
                     ("delay_ms", Value::Number(delay.as_millis() as i64)),
@@ -280,7 +288,40 @@ impl Init {
         }
     }
 
-    fn requested(&mut self, what: &str, event: &str, signal: Signal, within: std::time::Duration) {
+    /// Whether the kernel has ended the generation for want of memory: a SIGKILL that clawinit
+    /// did not send, or a shell's 137 for one, and one more on the kernel's count.
+    fn out_of_memory(&mut self, status: Status) -> bool {
+        if status.code() != 128 + Signal::KILL.number() as u8 || self.kept.overdue() {
+            return false;
+        }
+        let before = self.oom_before;
+        self.memory.oom_kills().zip(before).is_some_and(|(now, before)| now > before)
+    }
+
+    fn note_child_exited(&mut self, pid: i32, status: Status, lived: Duration, oom: bool) {
+        let why = if oom { ": out of memory, by the kernel's OOM killer" } else { "" };
+        let said = format_args!("child {pid} {status} after {}{why}", Span(lived));
+        let signaled;
+        let (how, core, length) = match status {
+            Status::Exited(code) => (("code", Value::Number(code.into())), false, 5),
+            Status::Signaled { signal, core_dumped } => {
+                signaled = signal;
+                (("signal", Value::Text(&signaled)), core_dumped, 6)
+            }
+        };
+        let fields = [
+            ("pid", Value::Number(pid.into())),
+            ("generation", Value::Number(self.state.generation.into())),
+            how,
+            ("lived_seconds", Value::Seconds(lived)),
+            ("oom_killed", Value::Flag(oom)),
+            ("core_dumped", Value::Flag(core)),
+        ];
+        let level = if oom { Level::Warn } else { Level::Info };
+        self.log.line(level, "child-exited", said, &fields[..length]);
+    }
+
+    fn requested(&mut self, what: &str, event: &str, signal: Signal, within: Duration) {
         let Some(asker) = self.asker else { return };
         let command = asker.command();
         let fields = [
@@ -329,6 +370,9 @@ impl Init {
         if round.count == 0 && !round.everyone {
             return;
         }
+        if matches!(self.state.phase, Phase::Sweeping { .. }) {
+            self.kept.page.update(|w| w.add(layout::SWEPT, 0, round.count as u64));
+        }
         let names = Names(round).to_string();
         let fields = [
             ("leftovers", Value::Number(round.count as i64)),
@@ -353,6 +397,10 @@ impl Init {
         if round.count == 0 && !round.everyone {
             return;
         }
+        self.kept.page.update(|w| {
+            w.add(layout::ESCALATIONS, 0, 1);
+            w.add(layout::KILLED, 0, round.count as u64);
+        });
         let names = Names(&round).to_string();
         let fields =
             [("killed", Value::Number(round.count as i64)), ("processes", Value::Text(&names))];
@@ -404,8 +452,9 @@ impl Init {
         }
     }
 
-    fn port_released(&mut self, port: u16, time: std::time::Duration) {
+    fn port_released(&mut self, port: u16, time: Duration) {
         self.story.port_release = Some(time);
+        self.kept.page.update(|w| w.observe(Timed::PortRelease, time));
         let fields =
             [("port", Value::Number(port.into())), ("release_seconds", Value::Seconds(time))];
         let said = format_args!("port {port} is free, {} after the request", Span(time));
@@ -456,6 +505,7 @@ impl Init {
             ("generations", Value::Number(self.state.generation.into())),
         ];
         let took = self.state.stop.map(|stop| now.saturating_sub(stop.at));
+        self.keep_exit(took, now);
         match took {
             Some(took) => {
                 let said = format_args!("stopped in {}, leaving with {code}", Span(took));
@@ -477,6 +527,8 @@ impl Init {
         if let Some(terminal) = self.terminal.filter(|_| !self.config.is_pid1) {
             terminal.take_back(self.last_child);
         }
+        self.end_exporter();
+        self.wait_for_verbs();
         process::exit(code)
     }
 }

@@ -1,14 +1,17 @@
 //! What happens once: before the first generation, and right after it.
 
 use super::Init;
-use crate::config::{Config, Level, Manners, Subreaper};
+use super::exporter::Exporter;
+use super::keep::Kept;
+use crate::config::{Config, Level, LogFormat, Manners, Subreaper};
 use crate::core::State;
+use crate::kernel::cgroup::Memory;
 use crate::kernel::entry::{self, Start};
 use crate::kernel::spawn::{self, Environment};
 use crate::kernel::terminal::Terminal;
 use crate::kernel::{clock, kill, process, signals};
 use crate::leftovers::Leftovers;
-use crate::report::{Command, Log, Span, Story};
+use crate::report::{self, Command, Log, Span, Story};
 use crate::watch::PortWatch;
 use std::ffi::CString;
 
@@ -39,6 +42,11 @@ impl Init {
             watch: config.port.map(PortWatch::new),
             received: None,
             asker: None,
+            verbs: Vec::new(),
+            memory: Memory::default(),
+            oom_before: None,
+            kept: Kept::new(now),
+            exporter: None,
             config,
         }
     }
@@ -65,6 +73,9 @@ impl Init {
                 kill::this_process(signal);
             }
         }
+        if self.config.vary_pid {
+            spawn::use_up_pids(process::random_byte());
+        }
         Ok(())
     }
 
@@ -81,6 +92,17 @@ impl Init {
             }
         }
         process::leave_folder();
+        if self.config.manners == Manners::Clawinit {
+            self.look_at_memory();
+            let has_page = self.open_page();
+            self.exporter = self.config.metrics_listen.filter(|_| has_page).map(|listen| {
+                let format = match self.config.log_format {
+                    LogFormat::Text => c"text",
+                    LogFormat::Json => c"json",
+                };
+                Exporter::new(listen, format, report::level_name(self.config.log_level))
+            });
+        }
         for warning in warnings {
             self.log.line(Level::Warn, "warning", format_args!("{warning}"), &[]);
         }

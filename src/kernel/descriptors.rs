@@ -16,13 +16,8 @@ impl File {
     pub fn open(path: &CStr, flags: i32) -> Result<File, Errno> {
         // SAFETY: the path is a C string.
         let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o644) };
-        let file = File(Errno::check(i64::from(fd))? as i32);
-        if file.0 > 2 {
-            return Ok(file);
-        }
-        // SAFETY: duplicates a descriptor that is ours; the first one is closed by the drop.
-        let fd = unsafe { libc::fcntl(file.0, libc::F_DUPFD_CLOEXEC, 3) };
-        Errno::check(i64::from(fd)).map(|fd| File(fd as i32))
+        let fd = Errno::check(i64::from(fd))? as i32;
+        if fd > 2 { Ok(File(fd)) } else { above_standard(fd).map(File) }
     }
 
     /// One write(2): how many bytes it took.
@@ -51,6 +46,16 @@ impl Drop for File {
     }
 }
 
+/// Moves a descriptor of our own, close-on-exec, out of the place of a standard one.
+pub(super) fn above_standard(fd: i32) -> Result<i32, Errno> {
+    // SAFETY: duplicates a descriptor that is ours.
+    let moved = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    let moved = Errno::check(i64::from(moved));
+    // SAFETY: ours, and used by nobody any more.
+    unsafe { libc::close(fd) };
+    moved.map(|fd| fd as i32)
+}
+
 /// What a descriptor refers to, as `st_mode & S_IFMT` of inode(7); 0 where it is closed.
 pub(super) fn kind(fd: i32) -> libc::mode_t {
     // SAFETY: plain data, which the kernel fills.
@@ -58,6 +63,22 @@ pub(super) fn kind(fd: i32) -> libc::mode_t {
     // SAFETY: `stat` is ours; it stays zero where the call fails.
     unsafe { libc::fstat(fd, &raw mut stat) };
     stat.st_mode & libc::S_IFMT
+}
+
+/// Whether standard error leads to systemd's journal: JOURNAL_STREAM names its device and inode
+/// (systemd.exec(5)), and is inherited by processes whose standard error is another.
+pub fn stderr_is_the_journal() -> bool {
+    let Some(named) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let mut numbers = named.to_str().unwrap_or_default().split(':').map(str::parse);
+    let (Some(Ok(device)), Some(Ok(inode))) = (numbers.next(), numbers.next()) else {
+        return false;
+    };
+    // SAFETY: plain data, which the kernel fills.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` is ours.
+    let known = unsafe { libc::fstat(2, &raw mut stat) } == 0;
+    let (device, inode): (u64, u64) = (device, inode);
+    known && (stat.st_dev, stat.st_ino) == (device, inode)
 }
 
 /// One write(2) to a descriptor that came with the process.
@@ -94,18 +115,46 @@ fn write_with(fd: i32, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
     Errno::check(took).map(|n| n as usize)
 }
 
-/// Closes every descriptor above 2: what the caller handed over is the child's now, and a
-/// reader at the other end of a pipe waits for its last writer (openSUSE/catatonit#12).
-/// Nothing of our own may be open.
-pub fn close_inherited() {
+/// Closes every descriptor above 2 but `kept`, which is our own: what the caller handed over is
+/// the child's now, and a reader at the other end of a pipe waits for its last writer
+/// (openSUSE/catatonit#12). No other one of our own may be open.
+pub fn close_inherited(kept: Option<i32>) {
+    match kept {
+        Some(kept) => {
+            close_range(3, kept - 1);
+            close_range(kept + 1, i32::MAX);
+        }
+        None => close_range(3, i32::MAX),
+    }
+}
+
+/// In a process that is about to execute a program: hands `fd` on as `number`, and nothing else
+/// above 2.
+pub(super) fn hand_on(fd: i32, number: i32) {
+    // SAFETY: touches no memory; the process is a new one, and has no `File` in use.
+    unsafe {
+        if fd == number {
+            libc::fcntl(fd, libc::F_SETFD, 0);
+        } else {
+            libc::dup2(fd, number);
+        }
+    }
+    close_range(number + 1, i32::MAX);
+}
+
+/// close_range(2), both ends included.
+pub(super) fn close_range(first: i32, last: i32) {
+    if first > last {
+        return;
+    }
     // SAFETY: takes numbers. The caller holds no `File`.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 {
         return;
     }
     // Linux before 5.9, or a seccomp filter that does not know the call. 1,024 is the usual
     // soft limit, and asking for the real one would cost more than it gives.
-    for fd in 3..1024 {
+    for fd in first..=last.min(1023) {
         // SAFETY: as above.
         unsafe { libc::close(fd) };
     }
@@ -128,6 +177,13 @@ pub fn exists(places: &[CString]) -> bool {
 /// Whether there is a folder at one of them.
 pub fn is_folder(places: &[CString]) -> bool {
     places.iter().any(|place| as_path(place).is_dir())
+}
+
+/// Whether this process, by the user that it runs as, may execute what is at `place`
+/// (faccessat(2)).
+pub fn may_execute(place: &CStr) -> bool {
+    // SAFETY: a C string, which the call reads.
+    unsafe { libc::faccessat(libc::AT_FDCWD, place.as_ptr(), libc::X_OK, libc::AT_EACCESS) == 0 }
 }
 
 fn as_path(place: &CString) -> &Path {

@@ -1,8 +1,9 @@
 //! This process itself: getpid(2), prctl(2), chdir(2), exit(2).
 
-use super::Errno;
+use super::{Errno, clock};
 use crate::signal::Signal;
 use std::ffi::CString;
+use std::time::Duration;
 
 /// Its pid in its own namespace.
 pub fn pid() -> i32 {
@@ -21,6 +22,12 @@ pub fn become_subreaper() -> Result<(), Errno> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
 }
 
+/// The user that it acts as.
+pub fn user() -> u32 {
+    // SAFETY: cannot fail, touches no memory.
+    unsafe { libc::geteuid() }
+}
+
 /// Whether they do already: the flag outlives exec(2).
 pub fn is_subreaper() -> bool {
     let mut flag: libc::c_int = 0;
@@ -32,6 +39,17 @@ pub fn is_subreaper() -> bool {
 /// The kernel sends `signal` to us when the thread that started us ends (PR_SET_PDEATHSIG).
 pub fn signal_at_parent_death(signal: Signal) -> Result<(), Errno> {
     prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong)
+}
+
+/// A number that the next boot does not repeat: from the kernel, or where it has none yet, from
+/// the clock.
+pub fn random_byte() -> u8 {
+    let mut byte = 0;
+    // SAFETY: the call writes one byte at most, to where the pointer says.
+    match unsafe { libc::getrandom((&raw mut byte).cast(), 1, libc::GRND_NONBLOCK) } {
+        1 => byte,
+        _ => clock::realtime().subsec_nanos().to_le_bytes()[0],
+    }
 }
 
 fn prctl(option: i32, value: libc::c_ulong) -> Result<(), Errno> {
@@ -50,6 +68,27 @@ pub fn folder() -> Option<CString> {
     let path = std::env::current_dir().ok()?.into_os_string();
     // A path outside our root begins with "(unreachable)" (getcwd(3)) and leads nowhere.
     CString::new(path.into_encoded_bytes()).ok().filter(|path| path.as_bytes().starts_with(b"/"))
+}
+
+/// Names this process for `ps` and `/proc/PID/comm` (PR_SET_NAME): 15 bytes at most.
+pub fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: a C string, which the kernel copies.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// Waits until a process has ended that may be anybody's child, `timeout` at most
+/// (pidfd_open(2), Linux 5.3; before that it does not wait).
+pub fn wait_for_end(pid: i32, timeout: Duration) {
+    // SAFETY: takes numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let Ok(fd) = Errno::check(fd) else { return };
+    let mut fds = libc::pollfd { fd: fd as i32, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, ours; every signal is blocked, so nothing interrupts it. The
+    // descriptor is ours and used by nobody else.
+    unsafe {
+        libc::poll(&raw mut fds, 1, timeout.as_millis() as i32);
+        libc::close(fd as i32);
+    }
 }
 
 /// Leaves at once: no destructor, no buffer, no handler has anything to say.

@@ -1,8 +1,9 @@
 //! wait(2).
 
-use super::Errno;
+use super::{Errno, clock, signals};
 use crate::core::Status;
 use crate::signal::Signal;
+use std::time::Duration;
 
 /// What one look for a dead child found.
 pub enum Reaped {
@@ -28,6 +29,32 @@ pub fn next() -> Reaped {
             Err(_) => Reaped::NoneDead, // nobody knows; a deadline will tell
         };
     }
+}
+
+/// Reaps this child, which just got SIGKILL, and waits for its end, `timeout` at most: it may be
+/// in state D, reading about a process that is. Takes SIGCHLD from the queue, so that whoever
+/// goes on afterwards has to look at all children again.
+pub fn wait(pid: i32, timeout: Duration) {
+    let end = clock::monotonic() + timeout;
+    loop {
+        // SAFETY: touches no memory.
+        let got = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+        let left = end.saturating_sub(clock::monotonic());
+        if got != 0 && Errno::check(i64::from(got)) != Err(Errno(libc::EINTR)) || left.is_zero() {
+            return;
+        }
+        signals::wait_for(Signal::CHLD, left);
+    }
+}
+
+/// Whether there are children, living or dead.
+pub fn has_children() -> bool {
+    // SAFETY: siginfo_t is plain data; the kernel fills it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is ours.
+    let found = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    Errno::check(i64::from(found)).is_ok()
 }
 
 /// A dead child that is not reaped yet, and stays so; 0 when there is none.

@@ -11,6 +11,11 @@ use std::time::Duration;
 #[derive(Clone, Copy)]
 pub struct Mask(pub(super) u64);
 
+impl Mask {
+    /// No signal is blocked.
+    pub const NONE: Mask = Mask(0);
+}
+
 /// The kernel's `sigsetsize`.
 pub(super) const MASK_BYTES: usize = size_of::<u64>();
 
@@ -22,6 +27,17 @@ pub struct Received {
     /// Who sent it.
     pub sender: Sender,
     info: libc::siginfo_t,
+}
+
+/// The value that our verbs send with their signal: "claw". Every version has the same.
+const VERB: usize = 0x636c_6177;
+
+/// Sends `signal` to a process with the value that says that the sender waits for the outcome
+/// (sigqueue(3)).
+pub fn send_as_verb(pid: i32, signal: Signal) -> Result<(), Errno> {
+    let value = libc::sigval { sival_ptr: VERB as *mut libc::c_void };
+    // SAFETY: touches no memory; the value is a number, and is never followed.
+    Errno::check(i64::from(unsafe { libc::sigqueue(pid, signal.number(), value) })).map(drop)
 }
 
 /// Who sent a signal (`si_code`, `si_pid`, `si_uid` of sigaction(2)).
@@ -42,6 +58,12 @@ impl Received {
     /// The value, where it was sent with one (sigqueue(3)), in the form to send it on.
     pub(super) fn queued(&self) -> Option<&libc::siginfo_t> {
         (self.info.si_code == libc::SI_QUEUE).then_some(&self.info)
+    }
+
+    /// Whether one of our own verbs sent it, which waits for what comes of it: the value says so.
+    pub fn is_of_a_verb(&self) -> bool {
+        // SAFETY: SI_QUEUE carries a value.
+        self.queued().is_some_and(|info| unsafe { info.si_value() }.sival_ptr as usize == VERB)
     }
 }
 
@@ -77,6 +99,12 @@ pub(super) fn set_mask(mask: Mask) {
     };
 }
 
+/// Puts the mask in force that the process was started with: for a program that handles no
+/// signals.
+pub fn give_back(mask: Mask) {
+    set_mask(mask);
+}
+
 /// Gives SIGCHLD its default disposition, since children of a process that ignores it leave no
 /// status behind and wait(2) says ECHILD, and returns whether it was ignored.
 pub fn expect_children() -> bool {
@@ -110,6 +138,11 @@ pub fn wait(timeout: Option<Duration>) -> Result<Option<Received>, Errno> {
 /// Takes `signal` from the queue if it is there.
 pub fn take_pending(signal: Signal) -> Option<Received> {
     take(1 << (signal.number() - 1), Some(Duration::ZERO)).ok()
+}
+
+/// Waits until `signal` is in the queue, and takes it; `timeout` at most.
+pub(super) fn wait_for(signal: Signal, timeout: Duration) {
+    let _ = take(1 << (signal.number() - 1), Some(timeout));
 }
 
 fn take(set: u64, timeout: Option<Duration>) -> Result<Received, Errno> {

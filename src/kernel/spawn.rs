@@ -8,7 +8,8 @@
 use super::privileges;
 use super::signals::{self, Mask};
 use super::terminal::Terminal;
-use super::{Errno, process};
+use super::{Errno, descriptors, process};
+use crate::signal::Signal;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Write;
 use std::mem::MaybeUninit;
@@ -36,7 +37,13 @@ pub struct Program<'a> {
     pub user: Option<(u32, u32)>,
     /// Whether to give up gaining privileges.
     pub no_new_privs: bool,
+    /// For a helper of our own: the one descriptor above 2 that it gets, as [`HANDED`]. It ends
+    /// with us.
+    pub handed: Option<i32>,
 }
+
+/// The number by which a helper knows what it was handed.
+pub const HANDED: i32 = 3;
 
 /// What went wrong, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +108,30 @@ pub fn spawn(program: &mut Program) -> Result<i32, Failure> {
     }
 }
 
+/// Has the kernel give out `count` pids to nobody: processes that end at once, one after the
+/// other. No privilege is needed for it, and no exit signal comes of it. One that cannot be made
+/// ends it: the command's own start will tell why.
+pub fn use_up_pids(count: u8) {
+    let mut stack = Stack(MaybeUninit::uninit());
+    for _ in 0..count {
+        // SAFETY: as in `spawn`; the process touches nothing but this stack.
+        let pid = unsafe {
+            let top = stack.0.as_mut_ptr().cast::<c_void>().byte_add(STACK_BYTES);
+            libc::clone(leave, top, libc::CLONE_VM | libc::CLONE_VFORK, std::ptr::null_mut())
+        };
+        if pid == -1 {
+            return;
+        }
+        // SAFETY: our child, which has ended; one without an exit signal is a "clone" child.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WCLONE) };
+    }
+}
+
+extern "C" fn leave(_: *mut c_void) -> c_int {
+    // SAFETY: ends this process.
+    unsafe { libc::_exit(0) }
+}
+
 extern "C" fn child(start: *mut c_void) -> c_int {
     // SAFETY: it is the `Start` of `spawn`, which waits for us.
     let start = unsafe { &mut *start.cast::<Start>() };
@@ -130,6 +161,11 @@ fn become_program(program: &mut Program) -> Failure {
         }
         if program.no_new_privs {
             privileges::no_new_privs().map_err(failed(Step::NoNewPrivs))?;
+        }
+        if let Some(fd) = program.handed {
+            descriptors::hand_on(fd, HANDED);
+            // After the change of user, which clears it (prctl(2)).
+            let _ = process::signal_at_parent_death(Signal::KILL);
         }
         Ok(())
     };

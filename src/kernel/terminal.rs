@@ -48,3 +48,13 @@ impl Terminal {
         now == child || self.is_ours() || now > 0 && !super::kill::group_exists(now)
     }
 }
+
+/// The width and the height of the terminal at descriptor `fd`, in letters: 80 and 24 where it
+/// does not say. `None`: it is no terminal.
+pub fn size(fd: i32) -> Option<(usize, usize)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel fills a struct of ours (ioctl_tty(2)).
+    let result = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+    let or = |said: u16, usual| if said == 0 { usual } else { usize::from(said) };
+    (result == 0).then_some((or(size.ws_col, 80), or(size.ws_row, 24)))
+}

@@ -310,6 +310,27 @@ pub fn orphans_leave_no_zombies() {
     assert_eq!(container.wait(), 143);
 }
 
+/// The kernel's OOM killer and anybody's `kill -9` look the same to wait(2).
+pub fn a_child_that_runs_out_of_memory_is_told_from_one_that_was_killed() {
+    let options = ["--memory", "24m", "--memory-swap", "24m"];
+    // A line without an end: tail keeps all of it.
+    let hungry = script(&options, "exec tail -n 1 /dev/zero");
+    assert_eq!(hungry.wait(), 137);
+    let logs = hungry.logs();
+    let told = "was ended by SIGKILL after";
+    let oom = ": out of memory, by the kernel's OOM killer";
+    assert!(logs.lines().any(|l| l.contains(told) && l.ends_with(oom)), "{logs}");
+    // A worker that the child waits for: the shell hands its 137 on.
+    let worker = script(&options, "tail -n 1 /dev/zero; exit $?");
+    assert_eq!(worker.wait(), 137);
+    let logs = worker.logs();
+    assert!(logs.lines().any(|l| l.contains("exited with 137") && l.ends_with(oom)), "{logs}");
+    let killed = script(&options, "kill -9 $$");
+    assert_eq!(killed.wait(), 137);
+    let logs = killed.logs();
+    assert!(logs.contains(told) && !logs.contains("out of memory"), "{logs}");
+}
+
 pub fn leftovers_are_told_to_end_before_the_container_ends() {
     let container = script(
         &[],

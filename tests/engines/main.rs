@@ -61,6 +61,7 @@ fn groups() -> Vec<Group> {
             on_failure_brings_back_a_gateway_that_was_killed,
             on_failure_brings_back_a_child_that_crashed,
             orphans_leave_no_zombies,
+            a_child_that_runs_out_of_memory_is_told_from_one_that_was_killed,
             leftovers_are_told_to_end_before_the_container_ends,
             the_token_is_in_no_log_and_no_process_list,
             the_port_is_free_right_after_docker_stop,

@@ -7,23 +7,29 @@
 mod harness;
 mod launch;
 mod probe;
+mod schema;
 mod sys;
 
+mod check;
 mod drop_in;
 mod exit_codes;
 mod faults;
 mod graces;
+mod health;
 mod logging;
+mod page;
 mod reaping;
 mod report;
 mod restarting;
 mod signals;
 mod starting;
+mod status;
 mod stopping;
 mod sweeping;
 mod terminal;
 mod tidy;
 mod usage;
+mod verbs;
 
 use libtest_mimic::{Arguments, Trial};
 use std::sync::{PoisonError, RwLock};
@@ -259,6 +265,8 @@ fn main() {
             without_a_command_it_is_a_usage_error,
             the_log_tells_the_childs_pid,
             a_folder_that_was_removed_is_told_and_the_next_generation_starts_in_the_root,
+            with_vary_pid_the_child_has_another_pid_at_each_boot,
+            vary_pid_is_for_the_first_generation_only,
             the_user_option_takes_who_it_is_already_without_privileges;
         alone:
     );
@@ -312,10 +320,47 @@ fn main() {
             a_reader_that_has_gone_is_no_hindrance,
             a_full_disk_is_no_hindrance,
             an_unknown_variable_is_a_warning_with_the_nearest_name,
-            reaped_zombies_are_told_with_w;
+            reaped_zombies_are_told_with_w,
+            a_stderr_that_is_the_journal_gets_priorities,
+            every_event_of_real_runs_fits_the_schema,
+            the_documented_events_are_those_of_the_code;
         alone:
             a_full_pipe_of_another_user_never_blocks_it,
             a_pipe_of_another_user_that_the_child_fills_never_blocks_it
+    );
+    tests!(all, schema;
+        shared:
+            what_does_not_fit_a_schema_is_refused;
+        alone:
+    );
+    tests!(all, health;
+        shared:
+            a_right_answer_is_healthy_and_has_one_short_line,
+            a_body_of_every_kind_is_read_whole,
+            the_request_is_plain_http_and_nothing_gets_into_it,
+            another_status_is_told_with_what_came,
+            what_is_expected_of_the_body_is_told_when_it_is_not_there,
+            foreign_text_is_cut_and_cannot_forge_a_line,
+            answers_that_are_none_have_their_line,
+            nothing_that_is_sent_uses_up_time_or_memory,
+            localhost_needs_no_file_and_no_name_server,
+            who_cannot_be_reached_is_told,
+            wrong_urls_and_options_have_their_line,
+            it_answers_wherever_it_runs;
+        alone:
+            one_deadline_covers_everything
+    );
+    tests!(all, check;
+        shared:
+            every_setting_is_told_with_where_it_comes_from,
+            the_settings_it_prints_are_taken_back,
+            the_command_is_found_or_what_is_wrong_with_it_told,
+            what_will_hurt_is_warned_of,
+            the_place_is_looked_at,
+            nothing_is_started_and_nothing_written,
+            its_text_fits_a_terminal,
+            wrong_words_have_their_line;
+        alone:
     );
     tests!(all, usage;
         shared:
@@ -345,8 +390,69 @@ fn main() {
             a_command_that_cannot_start_is_reported,
             the_release_of_the_port_is_measured,
             a_report_of_very_much_is_cut_and_stays_json,
+            the_documented_fields_are_those_of_the_report,
             an_older_report_is_replaced_whole,
             a_report_that_cannot_be_written_changes_no_exit_code;
+        alone:
+    );
+    tests!(all, page;
+        shared:
+            the_page_shows_a_running_child,
+            a_restart_is_on_the_page_with_who_asked_and_how_the_last_one_ended,
+            the_page_tells_how_it_ended_to_whoever_had_it_open,
+            orphans_and_leftovers_are_counted,
+            a_crash_delay_is_on_the_page,
+            nobody_else_can_change_or_cut_the_page,
+            the_transparent_names_have_no_page,
+            the_child_does_not_get_the_page,
+            no_reader_sees_half_of_an_update,
+            a_page_of_an_older_or_newer_minor_layout_is_read,
+            a_page_of_anything_at_all_is_no_danger;
+        alone:
+    );
+    tests!(all, status;
+        shared:
+            it_tells_in_80_columns_what_runs_and_who_asked,
+            its_json_fits_the_schema_in_every_phase,
+            it_is_found_by_its_own_child,
+            it_is_found_where_pid_1_is_another,
+            who_only_holds_the_page_is_not_taken_for_it,
+            several_are_listed_and_a_pid_picks_one,
+            no_clawinit_is_3,
+            a_pid_that_is_no_clawinit_is_5,
+            another_user_is_told_whom_to_be,
+            older_and_newer_pages_are_read_and_others_are_refused_with_a_way_out,
+            a_name_forges_no_line_and_no_json,
+            a_watcher_is_told_of_changes_and_of_the_end,
+            a_watcher_at_a_terminal_sees_it_in_place,
+            the_end_of_a_watch_is_clean;
+        alone:
+    );
+    tests!(all, verbs;
+        shared:
+            a_stop_tells_how_it_went,
+            a_stop_from_outside_tells_how_it_went,
+            a_stop_that_needed_sigkill_says_so,
+            a_stop_under_way_is_waited_for_and_not_repeated,
+            a_restart_waits_for_a_generation_that_stays,
+            a_restart_waits_for_an_answer,
+            a_restart_that_never_answers_is_124_and_says_what_came,
+            a_restart_into_a_crash_did_not_happen,
+            a_restart_into_an_exit_did_not_happen,
+            a_restart_that_cannot_start_did_not_happen,
+            a_restart_that_a_stop_overtakes_did_not_happen,
+            a_restart_during_a_stop_is_refused_at_once,
+            a_restart_that_another_one_follows_waits_for_the_last,
+            a_restart_in_the_crash_delay_ends_the_delay,
+            what_takes_longer_than_the_timeout_is_124_and_goes_on,
+            without_a_wait_it_returns_at_once,
+            where_no_signal_asks_for_it_the_verb_says_so,
+            what_failed_is_json_too,
+            a_terminal_shows_a_bar_in_one_line_of_80_columns,
+            a_dumb_terminal_gets_lines,
+            wrong_words_have_their_line,
+            the_help_of_each_verb_fits_80_columns,
+            a_verb_needs_clawinits_own_name;
         alone:
     );
     tests!(all, faults;
@@ -368,6 +474,7 @@ fn main() {
             no_file_names_a_folder_of_this_machine,
             no_file_names_a_registry_mirror,
             the_help_the_manual_and_the_readme_list_the_same_options,
+            the_trace_page_is_what_the_program_says,
             no_unfinished_work_is_left_in_the_code;
         alone:
     );

@@ -415,3 +415,47 @@ pub fn the_user_option_takes_who_it_is_already_without_privileges() {
         assert_eq!((&facts["uid"], &facts["gid"]), (&65534.into(), &65534.into()), "{facts}");
     }
 }
+
+/// openclaw/openclaw#74346: a lock file of the last boot names the pid that the program has again.
+pub fn with_vary_pid_the_child_has_another_pid_at_each_boot() {
+    let folder = Folder::new();
+    let (clawinit, probe) = folder.copies();
+    let boot = |options: &[&str], flags: &[&str]| {
+        let mut init = Init::new(options).program(clawinit.clone()).with_probe(probe.clone());
+        for flag in flags {
+            init = init.flag(flag);
+        }
+        let done = init.role(&["exit", "0"]).finish_with(0);
+        // Those that took the pids before it are nobody's zombies, and nothing is told of them.
+        assert!(done.events("reaped").is_empty(), "{}", done.text());
+        assert!(done.events("warning").is_empty(), "{}", done.text());
+        done.events("started")[0]["pid"].as_i64().expect("a pid")
+    };
+    let plain: Vec<i64> = (0..3).map(|_| boot(&[], &[])).collect();
+    assert_eq!(plain, [plain[0]; 3], "without it every boot is alike");
+    // As in a container: a user without any capability, without /proc, on a read-only root.
+    for flags in [&[][..], &["user=65534", "no-proc", "read-only"]] {
+        let varied: Vec<i64> =
+            (0..8).map(|_| boot(&["--log-level=debug", "--vary-pid"], flags)).collect();
+        let in_reach = |pid: &i64| (plain[0]..=plain[0] + 255).contains(pid);
+        assert!(varied.iter().all(in_reach), "{varied:?}, without it {plain:?}");
+        // Eight equal ones of 256 are 2^-56 of all times.
+        assert!(varied.iter().any(|pid| *pid != varied[0]), "{varied:?}");
+    }
+}
+
+/// The variable; what the next generation gets; and the switch written out.
+pub fn vary_pid_is_for_the_first_generation_only() {
+    let run = Init::new(&["--restart-delay=1ms"])
+        .variable("CLAWINIT_VARY_PID", "yes")
+        .role(&["generations", "1=record,exit=10:75", "*=record,exit=15:0"])
+        .ready();
+    let first = run.event("started", 1)["pid"].as_i64().expect("a pid");
+    run.usr1();
+    run.ready_generation(2);
+    let second = run.event("started", 2)["pid"].as_i64().expect("a pid");
+    assert_eq!(second, first + 1, "the next generation has the next pid");
+    assert!(run.zombies().is_empty(), "{:?}", run.zombies());
+    run.stop().code(0);
+    Init::new(&["--vary-pid=no"]).role(&["exit", "3"]).finish_with(3);
+}

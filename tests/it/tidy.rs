@@ -1,6 +1,6 @@
 //! House rules that a machine can hold us to (`docs/design.md`).
 
-use crate::harness::{package, plain};
+use crate::harness::{clawinit, package, plain};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -199,4 +199,15 @@ pub fn no_unfinished_work_is_left_in_the_code() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The page that shows log, status and report side by side is what this program says.
+pub fn the_trace_page_is_what_the_program_says() {
+    let output = Command::new(package().join("scripts/trace"))
+        .arg("--check")
+        .env("CLAWINIT_BIN", clawinit())
+        .output()
+        .expect("run scripts/trace");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }

@@ -1,0 +1,60 @@
+//! What the kernel counts for our control group: cgroups(7), version 1 and 2.
+
+use super::descriptors::File;
+use std::ffi::CString;
+
+/// Where the kernel's OOM killer counts its victims.
+#[derive(Default)]
+pub struct Memory {
+    place: Option<CString>,
+    looked: bool,
+}
+
+impl Memory {
+    /// How many processes the kernel has killed in our control group for want of memory; `None`
+    /// where that cannot be read.
+    pub fn oom_kills(&mut self) -> Option<u64> {
+        if !self.looked {
+            self.looked = true;
+            self.place = places().into_iter().find(|place| count(place).is_some());
+        }
+        self.place.as_ref().and_then(count)
+    }
+}
+
+/// Files that may count it, the most telling first. In a container `/proc/self/cgroup` may name
+/// a path that only the host has; the mount then begins at our own group.
+fn places() -> Vec<CString> {
+    let mut groups = [0; 4096];
+    let groups = read(c"/proc/self/cgroup", &mut groups);
+    let path = |wanted: &str| {
+        // "4:memory:/docker/12ab" in version 1, "0::/docker/12ab" in version 2.
+        groups.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|name| name == wanted).then_some(path)
+        })
+    };
+    let mut places = Vec::new();
+    for (root, wanted, file) in [
+        ("/sys/fs/cgroup", "", "memory.events"),
+        ("/sys/fs/cgroup/unified", "", "memory.events"),
+        ("/sys/fs/cgroup/memory", "memory", "memory.oom_control"),
+    ] {
+        let own = path(wanted).unwrap_or_default().trim_end_matches('/');
+        for path in [own, ""] {
+            places.extend(CString::new(format!("{root}{path}/{file}")));
+        }
+    }
+    places
+}
+
+/// The line `oom_kill N` of either version's file.
+fn count(place: &CString) -> Option<u64> {
+    let mut buffer = [0; 512];
+    read(place, &mut buffer).lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+}
+
+fn read<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> &'a str {
+    let got = File::open(path, libc::O_RDONLY).and_then(|file| file.read(buffer)).unwrap_or(0);
+    std::str::from_utf8(&buffer[..got]).unwrap_or_default()
+}
