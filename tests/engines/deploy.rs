@@ -149,10 +149,10 @@ pub fn the_step_that_stops_waits_until_it_has_stopped() {
     let said = step(&project, "stop");
     let took = begun.elapsed();
     assert_eq!(said.code, Some(0), "{said:?}");
-    // When it returns, it is so: no wait here. And it is so at once, not after a fixed time.
+    // When it returns, it is so: no wait here. And it is not the grace that ended it.
     assert_eq!(container.inspect("{{.State.Status}} {{.State.ExitCode}}"), "exited 0");
     assert!(http::connect(project.address).is_err(), "the port is taken still");
-    assert!(took < Duration::from_secs(5), "the stop took {took:?}: {said:?}");
+    assert!(took < Duration::from_secs(20), "the stop took {took:?}: {said:?}");
     assert!(said.out.contains(r#""status":"stopped""#), "{said:?}");
     assert_eq!(step(&project, "stop").code, Some(0), "nothing to stop is no failure");
 }
