@@ -8,11 +8,16 @@
 
 mod engine;
 mod http;
+mod tools;
 
+mod blue_green;
 mod compose;
+mod deploy;
 mod docker;
 mod init_path;
 mod openclaw;
+mod kubernetes;
+mod manifests;
 mod podman;
 mod systemd;
 mod troubleshooting;
@@ -91,12 +96,48 @@ fn groups() -> Vec<Group> {
         group! { podman:
             podman_stop_leaves_0_within_the_gateways_own_time,
             a_restart_keeps_the_container_and_the_memory,
+            in_a_user_namespace_it_stops_and_restarts_as_anywhere,
             clawinit_as_init_path_is_as_transparent_as_catatonit,
             a_kubernetes_pod_runs_and_stops_in_order,
         },
         group! { compose:
+            the_file_starts_a_healthy_gateway_with_its_limits_on_its_port,
+            the_file_brings_back_a_gateway_that_crashed,
             gateway_stop_from_inside_leaves_the_service_down,
             compose_down_is_graceful,
+            the_token_can_come_from_a_secret,
+        },
+        group! { blue_green:
+            ten_switches_under_load_lose_no_request,
+            the_other_compose_switches_as_well,
+            a_colour_that_does_not_come_up_leaves_the_traffic_where_it_was,
+            a_switch_to_a_colour_that_nginx_loses_moves_the_traffic_back,
+            the_two_colours_differ_in_their_names_alone,
+        },
+        group! { deploy:
+            a_deployment_replaces_the_gateway_and_keeps_its_memory,
+            the_step_that_stops_waits_until_it_has_stopped,
+            a_new_image_that_does_not_come_up_is_rolled_back,
+            an_image_that_cannot_be_pulled_changes_nothing,
+            a_first_deployment_that_fails_leaves_nothing_running,
+            a_release_has_binaries_for_both_targets_with_checksums_and_an_image_for_each,
+            a_release_of_the_wrong_binaries_or_version_is_refused,
+            a_release_is_published_with_all_that_was_packed,
+            the_workflows_run_these_scripts_and_nothing_else,
+        },
+        group! { manifests:
+            every_manifest_is_what_the_schemas_allow,
+            the_token_is_in_the_secret_and_nowhere_else,
+            a_new_token_or_setting_rolls_the_pods,
+            both_kinds_of_gateways_have_the_same_pod_but_for_the_data,
+            the_rendered_pods_have_what_the_documents_promise,
+        },
+        group! { kubernetes:
+            deleting_the_pod_loses_no_request,
+            usr1_by_exec_restarts_inside_and_no_count_rises,
+            a_stop_from_inside_comes_back_under_restart_policy_always,
+            with_one_process_namespace_for_the_pod_the_verbs_work_as_well,
+            what_a_restart_costs_is_measured_by_a_command,
         },
         group! { systemd:
             systemd_finds_no_fault_and_the_exposure_that_the_documentation_names,

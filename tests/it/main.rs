@@ -18,6 +18,7 @@ mod drop_in;
 mod exit_codes;
 mod exporter;
 mod faults;
+mod graces;
 mod health;
 mod logging;
 mod page;
@@ -510,6 +511,13 @@ fn main() {
             its_page_faults_at_start_are_within_their_budget;
         alone:
     );
+    tests!(all, graces;
+        shared:
+            every_platforms_grace_is_longer_than_clawinits,
+            the_defaults_of_the_graces_are_those_of_the_help,
+            a_grace_that_does_not_fit_is_found;
+        alone:
+    );
     tests!(all, tidy;
         shared:
             only_the_kernel_layers_say_unsafe,
@@ -539,8 +547,9 @@ fn main() {
             all = all
                 .into_iter()
                 .map(|test| {
-                    let needs =
-                        !test.name().starts_with("usage::") && !test.name().starts_with("tidy::");
+                    let needs = !["usage::", "tidy::", "graces::"]
+                        .iter()
+                        .any(|group| test.name().starts_with(group));
                     test.with_ignored_flag(needs)
                 })
                 .collect();
