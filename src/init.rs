@@ -87,7 +87,7 @@ impl Init {
         }
         let first = self.spawn();
         // From here on clawinit leaves only by `Action::Exit`.
-        self.settle(warnings);
+        self.settle(start, warnings);
         self.happened(first);
         self.look_after_exporter();
         loop {

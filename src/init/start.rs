@@ -13,6 +13,7 @@ use crate::kernel::{kill, process, signals};
 use crate::leftovers::Leftovers;
 use crate::report::{self, Command, Log, Span, Story};
 use crate::watch::PortWatch;
+use std::ffi::CStr;
 
 impl Init {
     pub(super) fn new(start: &Start, mut config: Config, command: usize) -> Init {
@@ -78,7 +79,7 @@ impl Init {
     }
 
     /// What can wait until the child runs.
-    pub(super) fn settle(&mut self, warnings: &[String]) {
+    pub(super) fn settle(&mut self, start: &Start, warnings: &[String]) {
         entry::on_panic(super::say::panicked);
         if self.config.can_restart() {
             self.folder = process::folder();
@@ -104,7 +105,10 @@ impl Init {
                     LogFormat::Text => c"text",
                     LogFormat::Json => c"json",
                 };
-                Exporter::new(listen, format, report::level_name(self.config.log_level))
+                // By this it knows whether its lines go to the journal.
+                let journal = |v: &&CStr| v.to_bytes().starts_with(b"JOURNAL_STREAM=");
+                let level = report::level_name(self.config.log_level);
+                Exporter::new(listen, format, level, start.variables().filter(journal))
             });
         }
         for warning in warnings {
