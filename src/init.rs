@@ -126,8 +126,8 @@ impl Init {
                 && !self.config.warn_on_reap;
             let now = if as_before { self.state.started } else { clock::monotonic() };
             let actions = step(&self.config, &mut self.state, now, event);
-            // Before anything is done about it: who sees the child told sees the request, too.
-            if !as_before {
+            // Before anything is done about it: who sees the child told sees the phase, too.
+            if matches!(event, Event::Stop(_) | Event::Restart(_)) {
                 self.publish(now);
             }
             self.trace(event, actions.as_slice());
