@@ -2,6 +2,7 @@
 # make test         every test; engines that are absent are skipped, one line each
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
 # make test-engines Docker, Compose, Podman
+# make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make size         size, memory and start beside Debian's tini
 # make lint         format, clippy, licences and sources of dependencies, documentation
@@ -12,7 +13,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines images size lint setup clean
+.PHONY: build build-all run test test-fast test-engines conformance images size lint setup clean
 
 build:
 	@scripts/setup build
@@ -35,6 +36,10 @@ test-fast: build
 
 test-engines: build
 	@scripts/test engines
+
+conformance: build
+	CONFORMANCE=write CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \
+		$(CARGO) test --quiet --locked --target $(TARGET) -p clawinit --test conformance
 
 images: build
 	@scripts/images

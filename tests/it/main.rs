@@ -381,7 +381,7 @@ fn main() {
             no_unfinished_work_is_left_in_the_code;
         alone:
     );
-    if let Err(why) = namespaces_work() {
+    if let Err(why) = harness::namespaces_work() {
         // Only where the machine is known to be able is their absence a fault of somebody.
         let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
         println!("PID namespaces cannot be made here ({why}); tests that need one do not run");
@@ -397,15 +397,4 @@ fn main() {
         }
     }
     libtest_mimic::run(&arguments, all).exit();
-}
-
-/// Whether a process of ours may make the namespaces that the launcher makes.
-fn namespaces_work() -> std::io::Result<()> {
-    let tried =
-        std::process::Command::new(harness::probe()).args(["probe", "can-launch"]).output()?;
-    if tried.status.success() {
-        return Ok(());
-    }
-    let why = String::from_utf8_lossy(&tried.stdout).trim().to_string();
-    Err(std::io::Error::other(why))
 }
