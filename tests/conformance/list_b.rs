@@ -97,12 +97,19 @@ pub fn the_limit_is_not_slept_out(how: &How) -> Seen {
         return absent("has no time limit");
     }
     let role = ["leave", "w:worker:slow=300", "--", "record", "exit=15:0:100"];
-    let run = ready(how.init(&["--stop-grace=60s", "--sweep-grace=60s"]).role(&role))?;
-    let at = run.term();
-    let done = ends(run, 0, "")?;
-    check(done.says("left w done"), "the worker is killed")?;
+    let mut took = f64::MAX;
+    // The quickest of three: a busy machine makes one late, a limit that is slept out all of them.
+    for _ in 0..3 {
+        let run = ready(how.init(&["--stop-grace=60s", "--sweep-grace=60s"]).role(&role))?;
+        let at = run.term();
+        let done = ends(run, 0, "")?;
+        check(done.says("left w done"), "the worker is killed")?;
+        took = took.min(crate::harness::ms(at, done.at));
+        if took < 900.0 {
+            break;
+        }
+    }
     // What both took, and half a second.
-    let took = crate::harness::ms(at, done.at);
     check(took < 900.0, format!("takes {took:.0} ms of which 400 are the children's"))
 }
 
