@@ -545,10 +545,8 @@ pub fn socket_activation(how: &How) -> Seen {
     check(seen["fds"]["3"] == path && seen["fds"]["4"] == path, "descriptors are lost")?;
     let seen = facts("1")?;
     check(seen["env"]["LISTEN_FDS"] == "2", "changes LISTEN_FDS")?;
-    check(
-        seen["env"]["LISTEN_PID"] == seen["pid"].to_string(),
-        "LISTEN_PID does not name the child",
-    )
+    let child = seen["pid"].to_string();
+    check(seen["env"]["LISTEN_PID"] == child.as_str(), "LISTEN_PID does not name the child")
 }
 
 pub fn no_descriptor_kept(how: &How) -> Seen {
