@@ -211,6 +211,8 @@ pub enum Not {
     Failed(String, String),
     /// The init has no such feature.
     Absent(&'static str),
+    /// clawinit by another name, where the name changes nothing: its own is tried.
+    Same,
     /// This machine cannot run the case.
     Cannot(&'static str),
 }

@@ -350,7 +350,7 @@ pub fn valgrind(how: &How) -> Seen {
     }
     // By what it is called under valgrind, clawinit is itself: that cannot be forged there.
     if how.ours && !how.is(Clawinit) {
-        return absent("the same program as by its own name");
+        return Err(Not::Same);
     }
     if how.is(Catatonit) {
         return absent("static: valgrind cannot tell its memory");

@@ -423,8 +423,10 @@ pub fn bash_on_a_terminal(how: &How) -> Seen {
         })?;
         run.types("exit 4\n");
         let text = ends(run, 4, "")?.text();
-        check(!text.contains("no job control"), "bash has no job control")?;
-        check(!text.contains("cannot set terminal process group"), "bash has no terminal")?;
+        let place = if leader { "" } else { "in a shell's session " };
+        check(!text.contains("no job control"), format!("{place}bash has no job control"))?;
+        let group = "cannot set terminal process group";
+        check(!text.contains(group), format!("{place}bash has no terminal"))?;
     }
     let done = ends(how.init(&[]).role(&["exit", "0"]), 0, "")?;
     let said = done.err.join("\n").to_lowercase();
@@ -630,7 +632,7 @@ pub fn a_parent_that_died_early(how: &How) -> Seen {
         return Err(Not::Cannot("strace is not installed"));
     }
     if how.ours && !how.is(Clawinit) {
-        return absent("the same code as by its own name");
+        return Err(Not::Same);
     }
     // strace is the parent, holds it before its prctl(2), and dies then.
     let program = how.program.display().to_string();

@@ -2,7 +2,7 @@
 
 use crate::harness::{Folder, free_port, probe};
 use crate::inits::Dialect::{Clawinit, Tini};
-use crate::inits::{How, Not, Seen, absent, check, ends, failed, must};
+use crate::inits::{How, Not, Seen, check, ends, failed, must};
 use crate::list_a::ready;
 use nix::libc;
 use std::io::Write;
@@ -25,7 +25,7 @@ pub fn term_in_the_first_calls(how: &How) -> Seen {
         return Err(Not::Cannot("strace is not installed"));
     }
     if how.ours && !how.is(Clawinit) {
-        return absent("the same code as by its own name");
+        return Err(Not::Same);
     }
     let folder = Folder::new();
     let trace = folder.word("trace");

@@ -15,6 +15,7 @@ pub fn cell(seen: &Seen) -> String {
         Ok(()) => "✓".to_string(),
         Err(Not::Failed(fact, _)) => format!("✗ {}", fact.replace('|', "\\|")),
         Err(Not::Absent(why)) => format!("– {why}"),
+        Err(Not::Same) => "as by its own name".to_string(),
         Err(Not::Cannot(why)) => format!("not run: {why}"),
     }
 }

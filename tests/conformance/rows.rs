@@ -139,10 +139,8 @@ pub const ROWS: &[Row] = &[
         .note("by an engine's name for its init"),
     row("B40", "idle, it never wakes; the binary is under a megabyte", b::idle),
     row("C1", "SIGCHLD ignored by whoever started it: works", c::ignored_sigchld),
-    row("C2", "a stop during a restart: the child finishes, nothing starts after it", c::stop_during_a_restart)
-        .note("the others run the shell loop that people write for it"),
-    row("C3", "a restart finds the port free that a leftover held", c::leftovers_on_the_port)
-        .note("as C2"),
+    row("C2", "a stop during a restart (of the others: by a shell loop): the child finishes, nothing starts after it", c::stop_during_a_restart),
+    row("C3", "a restart (of the others: by a shell loop) finds the port free that a leftover held", c::leftovers_on_the_port),
     row("C4", "a full pipe on stderr, everything logged: it starts and stops all the same", c::full_stderr),
     row("C5", "a TERM that comes after the first four system calls of PID 1 is not lost", c::term_in_the_first_calls),
 ];
