@@ -185,5 +185,10 @@ fn main() {
         Trial::test("the pages say what the run gives", || pages::hold().map_err(Failed::from))
             .with_ignored_flag((missing || able.is_err()) && !must),
     );
+    all.push(Trial::test("no line of the lists is left out", || {
+        let lines = (1..=50).map(|n| format!("A{n}")).chain((1..=40).map(|n| format!("B{n}")));
+        let rows = ROWS.iter().map(|row| row.id).filter(|id| !id.starts_with('C'));
+        if lines.eq(rows) { Ok(()) } else { Err("rows are missing or out of order".into()) }
+    }));
     libtest_mimic::run(&arguments, all).exit();
 }
