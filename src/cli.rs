@@ -125,6 +125,31 @@ const OPTIONS: [Opt; 31] = [
             .map(|w| c.exit_when = w) },
 ];
 
+/// Where the value of an option comes from: a byte for each, which is all that a start pays for
+/// `clawinit check`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The variable of its name.
+    Variable,
+    /// The variable by which tini knows it.
+    Tini,
+    /// The command line.
+    Word,
+}
+
+/// The origin of each option, by its place in the table.
+pub type Origins = [Origin; OPTIONS.len()];
+
+/// Before anything is read.
+pub const NO_ORIGINS: Origins = [Origin::Default; OPTIONS.len()];
+
+/// The names of the options, in the order of [`Origins`].
+pub fn names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|option| option.name)
+}
+
 /// The variables that clawinit gives to its child; the inner one of two does not read them.
 const FOR_THE_CHILD: [&str; 3] = ["GENERATION", "RESTART_CODE", "PID"];
 
@@ -132,15 +157,30 @@ const PREFIX: &[u8] = b"CLAWINIT_";
 
 /// Reads the name, the arguments and the environment that clawinit was started with.
 pub fn read(start: &Start) -> Result<Request, Refused> {
-    let called = start.args.first().map_or(&b""[..], |name| name.to_bytes());
+    read_words(start, &start.args, &mut { NO_ORIGINS })
+}
+
+/// The same with other words than those of the command line, and with where each option comes
+/// from: for `clawinit check`.
+pub fn read_words(
+    start: &Start,
+    args: &[&'static CStr],
+    origins: &mut Origins,
+) -> Result<Request, Refused> {
+    let called = args.first().map_or(&b""[..], |name| name.to_bytes());
     let manners = manners(called);
     let mut config = match manners {
         Manners::Clawinit => Config::new(),
         Manners::Tini | Manners::Catatonit | Manners::DumbInit => Config::transparent(manners),
     };
-    let mut reader =
-        Reader { config: &mut config, warnings: Vec::new(), grace_given: false, max_given: false };
-    let read = reader.environment(start).and_then(|()| reader.arguments(&start.args));
+    let mut reader = Reader {
+        config: &mut config,
+        warnings: Vec::new(),
+        grace_given: false,
+        max_given: false,
+        origins,
+    };
+    let read = reader.environment(start).and_then(|()| reader.arguments(args));
     let (grace_given, max_given) = (reader.grace_given, reader.max_given);
     let warnings = std::mem::take(&mut reader.warnings);
     let code = config.usage_code();
@@ -158,7 +198,7 @@ pub fn read(start: &Start) -> Result<Request, Refused> {
                 config.restart_delay_max = config.restart_delay_max.max(config.restart_delay);
             }
             check(&config).map_err(refused)?;
-            if command == start.args.len() {
+            if command == args.len() {
                 let (line, usage) = no_command(manners);
                 return Err(Refused { line: line.to_owned(), usage, code });
             }
@@ -194,6 +234,7 @@ struct Reader<'a> {
     grace_given: bool,
     /// Whether `--restart-delay-max` was; a longer `--restart-delay` alone raises it.
     max_given: bool,
+    origins: &'a mut Origins,
 }
 
 impl Reader<'_> {
@@ -231,7 +272,7 @@ impl Reader<'_> {
         if is_inner && FOR_THE_CHILD.contains(&&*name) {
             return Ok(());
         }
-        let option = OPTIONS.iter().find(|o| is_variable_of(&name, o.name));
+        let option = OPTIONS.iter().position(|o| is_variable_of(&name, o.name));
         let Some(option) = option else {
             let names = OPTIONS.iter().map(|o| variable_of(o.name));
             let near = names.min_by_key(|known| distance(&name, known)).unwrap_or_default();
@@ -244,19 +285,23 @@ impl Reader<'_> {
         if value.is_empty() {
             return Ok(());
         }
-        self.set(option, value).map_err(|Wrong(wrong)| format!("CLAWINIT_{name}: {wrong}"))
+        self.set(option, value, Origin::Variable)
+            .map_err(|Wrong(wrong)| format!("CLAWINIT_{name}: {wrong}"))
     }
 
     fn tini_variable(&mut self, variable: &'static CStr) {
         let bytes = variable.to_bytes();
         if bytes.starts_with(b"TINI_SUBREAPER=") {
             self.config.subreaper = Subreaper::On;
+            self.set_by(Origin::Tini, "subreaper");
         } else if bytes.starts_with(b"TINI_KILL_PROCESS_GROUP=") {
             self.config.kill_mode = KillMode::Group;
+            self.set_by(Origin::Tini, "kill-mode");
         } else if let Some(value) = bytes.strip_prefix(b"TINI_VERBOSITY=") {
             // tini reads it with atoi(3): what is no number is 0, and it knows nothing above 3.
             let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
             let number = std::str::from_utf8(&value[..digits]).ok().and_then(|d| d.parse().ok());
+            self.set_by(Origin::Tini, "log-level");
             self.config.log_level = match number.unwrap_or(0u32) {
                 0 => Level::Error,
                 1 => Level::Warn,
@@ -320,7 +365,7 @@ impl Reader<'_> {
             Manners::Clawinit => &OPTIONS[..],
             Manners::Tini | Manners::Catatonit | Manners::DumbInit => &[],
         };
-        let Some(option) = own.iter().find(|o| o.name.as_bytes() == &bytes[2..end]) else {
+        let Some(at) = own.iter().position(|o| o.name.as_bytes() == &bytes[2..end]) else {
             let mut line = format!("{shown}: no such option");
             let own_help = (!own.is_empty()).then_some("help");
             let names = own.iter().map(|o| o.name).chain(own_help).map(str::to_owned);
@@ -332,6 +377,7 @@ impl Reader<'_> {
             }
             return Err(line);
         };
+        let option = &own[at];
         let value = if end < bytes.len() {
             tail(word, end + 1)
         } else if option.value.is_empty() {
@@ -341,7 +387,7 @@ impl Reader<'_> {
                 format!("{shown}: the value is missing; write {shown} {}", option.value)
             })?
         };
-        self.set(option, value).map_err(|Wrong(wrong)| format!("{shown}: {wrong}"))?;
+        self.set(at, value, Origin::Word).map_err(|Wrong(wrong)| format!("{shown}: {wrong}"))?;
         Ok(None)
     }
 
@@ -366,19 +412,28 @@ impl Reader<'_> {
                 (b'l', Manners::Clawinit | Manners::Tini) | (b'L', Manners::Catatonit) => {
                     return Ok(Some(Asked::License));
                 }
-                (b'v', Manners::Clawinit | Manners::Tini | Manners::DumbInit) => self.louder(),
-                (b'q', Manners::Clawinit) => self.quieter(),
+                (b'v', Manners::Clawinit | Manners::Tini | Manners::DumbInit) => {
+                    self.louder();
+                    self.set_by(Origin::Word, "log-level");
+                }
+                (b'q', Manners::Clawinit) => {
+                    self.quieter();
+                    self.set_by(Origin::Word, "log-level");
+                }
                 (b's', Manners::Clawinit | Manners::Tini) => {
                     self.config.subreaper = Subreaper::On;
+                    self.set_by(Origin::Word, "subreaper");
                 }
                 (b'g', Manners::Clawinit | Manners::Tini | Manners::Catatonit) => {
                     self.config.kill_mode = KillMode::Group;
+                    self.set_by(Origin::Word, "kill-mode");
                 }
                 (b'w', Manners::Clawinit | Manners::Tini) => self.config.warn_on_reap = true,
                 (b'p', Manners::Clawinit | Manners::Tini) => {
                     let value = value().ok_or("-p: the value is missing; write -p SIGTERM")?;
                     let wanted = signal(value).map_err(|Wrong(wrong)| format!("-p: {wrong}"))?;
                     self.config.parent_death_signal = Some(wanted);
+                    self.set_by(Origin::Word, "parent-death-signal");
                     return Ok(None);
                 }
                 (b'e', Manners::Clawinit | Manners::Tini) => {
@@ -386,6 +441,7 @@ impl Reader<'_> {
                     let wanted = text(value).and_then(code);
                     let wanted = wanted.map_err(|Wrong(wrong)| format!("-e: {wrong}"))?;
                     self.config.success_codes.insert(wanted);
+                    self.set_by(Origin::Word, "success-codes");
                     return Ok(None);
                 }
                 (b'c', Manners::DumbInit) => self.single_child(),
@@ -408,10 +464,19 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    fn set(&mut self, option: &Opt, value: &'static CStr) -> Result<(), Wrong> {
+    fn set(&mut self, at: usize, value: &'static CStr, origin: Origin) -> Result<(), Wrong> {
+        let option = &OPTIONS[at];
+        self.origins[at] = origin;
         self.grace_given |= option.name == "restart-grace";
         self.max_given |= option.name == "restart-delay-max";
         (option.set)(self.config, value)
+    }
+
+    /// An option was set by another name that it has: a letter, or one of tini's variables.
+    fn set_by(&mut self, origin: Origin, name: &str) {
+        if let Some(at) = OPTIONS.iter().position(|o| o.name == name) {
+            self.origins[at] = origin;
+        }
     }
 
     fn louder(&mut self) {
@@ -733,7 +798,8 @@ fn termination_log(value: &'static CStr) -> Result<TerminationLog, Wrong> {
 
 // ---- names ----
 
-fn variable_of(option: &str) -> String {
+/// The variable of an option, without `CLAWINIT_`.
+pub(crate) fn variable_of(option: &str) -> String {
     option.to_ascii_uppercase().replace('-', "_")
 }
 

@@ -3,12 +3,14 @@
 //! Everything here is a thin, safe function over one or two calls; no decision is taken here
 //! that `core` could take.
 
+pub mod aside;
 pub mod cgroup;
 pub mod clock;
 pub mod descendants;
 pub mod descriptors;
 pub mod entry;
 pub mod kill;
+pub mod memory;
 pub mod output;
 pub mod page;
 pub mod port;
@@ -18,6 +20,8 @@ pub mod reap;
 pub mod signals;
 pub mod spawn;
 pub mod terminal;
+#[cfg(all(panic = "abort", target_env = "musl"))]
+mod unwind;
 
 /// An error number of errno(3).
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -15,8 +15,13 @@ impl Terminal {
 
     /// Whether our own group is in its foreground.
     fn is_ours(self) -> bool {
-        // SAFETY: both touch no memory; a descriptor that is closed or no terminal makes it -1.
-        let (now, own) = unsafe { (libc::tcgetpgrp(self.fd), libc::getpgrp()) };
+        // SAFETY: touches no memory; a descriptor that is closed or no terminal makes it -1.
+        let now = unsafe { libc::tcgetpgrp(self.fd) };
+        if now < 0 {
+            return false;
+        }
+        // SAFETY: touches no memory.
+        let own = unsafe { libc::getpgrp() };
         // Groups outside our PID namespace are all 0. A read tells them apart: in the background
         // it fails, since SIGTTIN is blocked, and a read of nothing takes nothing.
         // SAFETY: no byte is written to the null pointer.
@@ -47,4 +52,14 @@ impl Terminal {
         let now = unsafe { libc::tcgetpgrp(self.fd) };
         now == child || self.is_ours() || now > 0 && !super::kill::group_exists(now)
     }
+}
+
+/// The width and the height of the terminal at descriptor `fd`, in letters: 80 and 24 where it
+/// does not say. `None`: it is no terminal.
+pub fn size(fd: i32) -> Option<(usize, usize)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel fills a struct of ours (ioctl_tty(2)).
+    let result = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+    let or = |said: u16, usual| if said == 0 { usual } else { usize::from(said) };
+    (result == 0).then_some((or(size.ws_col, 80), or(size.ws_row, 24)))
 }

@@ -3,11 +3,13 @@
 //! A page of memory with a name, which other processes find among the descriptors of PID 1
 //! (`/proc/PID/fd`) and read. PID 1 needs no socket and no writable path for it, an update is a
 //! few stores to memory, and nobody who reads can hold it up. `layout.rs` says where what is,
-//! `write.rs` is PID 1's half, `read.rs` that of the verbs and the exporter.
+//! `write.rs` is PID 1's half, `read.rs` that of the verbs and the exporter; `json.rs` and `text.rs`
+//! show what was read.
 
 pub mod json;
 pub mod layout;
 pub mod read;
+pub mod text;
 pub mod write;
 
 use std::ffi::CStr;

@@ -222,6 +222,11 @@ impl Engine {
     }
 }
 
+/// Makes what our images stand on, where it is not there yet.
+pub fn bases() {
+    build("bases");
+}
+
 /// Builds an image as `make images` does, by a name of ours.
 fn build(name: &str) -> String {
     let prefix = std::env::var(PREFIX).expect("scripts/engines to have set the prefix");

@@ -8,11 +8,22 @@
 
 mod engine;
 mod http;
+mod tools;
 
+mod blue_green;
 mod compose;
+mod deploy;
 mod docker;
 mod init_path;
+mod kubernetes;
+mod manifests;
+mod openclaw;
 mod podman;
+mod systemd;
+mod troubleshooting;
+
+mod monitoring;
+mod rules;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::os::unix::process::CommandExt;
@@ -40,7 +51,18 @@ macro_rules! group {
 }
 
 fn groups() -> Vec<Group> {
-    vec![
+    let mut groups = vec![
+        group! { rules:
+            promtool_accepts_rules_and_configuration,
+            each_alert_fires_in_its_case_and_stays_quiet_in_another,
+            each_alert_says_how_bad_it_is_and_what_to_type_next,
+            every_expression_of_the_dashboard_parses,
+            rules_and_dashboard_name_documented_metrics_only,
+            the_dashboard_is_one_that_grafana_takes,
+        },
+        group! { monitoring:
+            prometheus_sees_a_restart_and_fires_the_alert_of_a_slow_stop,
+        },
         group! { docker:
             the_scratch_image_runs_without_root_and_capabilities_on_a_read_only_root,
             the_dockerfile_of_the_readme_works_with_the_command_below_it,
@@ -74,14 +96,77 @@ fn groups() -> Vec<Group> {
         group! { podman:
             podman_stop_leaves_0_within_the_gateways_own_time,
             a_restart_keeps_the_container_and_the_memory,
+            in_a_user_namespace_it_stops_and_restarts_as_anywhere,
             clawinit_as_init_path_is_as_transparent_as_catatonit,
             a_kubernetes_pod_runs_and_stops_in_order,
         },
         group! { compose:
+            the_file_starts_a_healthy_gateway_with_its_limits_on_its_port,
+            the_file_brings_back_a_gateway_that_crashed,
             gateway_stop_from_inside_leaves_the_service_down,
             compose_down_is_graceful,
+            the_token_can_come_from_a_secret,
         },
-    ]
+        group! { blue_green:
+            ten_switches_under_load_lose_no_request,
+            the_other_compose_switches_as_well,
+            a_colour_that_does_not_come_up_leaves_the_traffic_where_it_was,
+            a_switch_to_a_colour_that_nginx_loses_moves_the_traffic_back,
+            the_two_colours_differ_in_their_names_alone,
+        },
+        group! { deploy:
+            a_deployment_replaces_the_gateway_and_keeps_its_memory,
+            the_step_that_stops_waits_until_it_has_stopped,
+            a_new_image_that_does_not_come_up_is_rolled_back,
+            an_image_that_cannot_be_pulled_changes_nothing,
+            a_first_deployment_that_fails_leaves_nothing_running,
+            a_release_has_binaries_for_both_targets_with_checksums_and_an_image_for_each,
+            a_release_of_the_wrong_binaries_or_version_is_refused,
+            a_release_is_published_with_all_that_was_packed,
+            the_workflows_run_these_scripts_and_nothing_else,
+        },
+        group! { manifests:
+            every_manifest_is_what_the_schemas_allow,
+            the_token_is_in_the_secret_and_nowhere_else,
+            a_new_token_or_setting_rolls_the_pods,
+            both_kinds_of_gateways_have_the_same_pod_but_for_the_data,
+            the_rendered_pods_have_what_the_documents_promise,
+        },
+        group! { kubernetes:
+            deleting_the_pod_loses_no_request,
+            usr1_by_exec_restarts_inside_and_no_count_rises,
+            a_stop_from_inside_comes_back_under_restart_policy_always,
+            with_one_process_namespace_for_the_pod_the_verbs_work_as_well,
+            what_a_restart_costs_is_measured_by_a_command,
+        },
+        group! { systemd:
+            systemd_finds_no_fault_and_the_exposure_that_the_documentation_names,
+            systemctl_stop_ends_everything_in_the_gateways_own_time,
+            systemctl_kill_usr1_restarts_in_place_with_the_memory_kept,
+            systemctl_reload_returns_when_the_next_generation_is_ready,
+            a_crash_of_the_gateway_is_made_good_in_place_and_one_of_clawinit_by_systemd,
+            a_crash_without_clawinit_is_made_good_by_systemd,
+            the_restart_code_brings_the_gateway_back_whatever_restart_says,
+            codes_that_no_start_mends_bring_nothing_back,
+            gateway_stop_on_the_host_leaves_the_unit_down,
+            nothing_outlives_a_stop_and_kill_mode_process_would_let_it,
+            a_gateway_that_does_not_leave_is_killed_by_clawinit_before_systemd_would,
+            lines_in_the_journal_have_their_levels,
+            the_quadlet_runs_restarts_and_stops_the_container,
+        },
+        group! { troubleshooting:
+            what_the_page_shows_is_what_the_demonstration_prints,
+        },
+    ];
+    // Nobody else has the packages: `make test-openclaw` brings them.
+    if openclaw::wanted() {
+        groups.push(group! { openclaw:
+            it_lives_restarts_and_stops_under_clawinit,
+            below_another_init_it_is_the_same,
+            a_boot_after_sigkill_starts_with_another_pid,
+        });
+    }
+    groups
 }
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
 //! The same image in Podman, as a container and as a Kubernetes pod.
 
-use crate::engine::{Container, Engine, TempFile, clawinit, name};
+use crate::engine::{Container, Engine, TempFile, clawinit, name, status_field};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ const PODMAN: Engine = Engine::Podman;
 
 /// One test at a time: Podman's bridge changes its own hardware address when a container comes or
 /// goes (netavark 1.4 leaves it to the kernel), and what the others answer is lost for seconds.
-fn alone() -> MutexGuard<'static, ()> {
+pub fn alone() -> MutexGuard<'static, ()> {
     static BRIDGE: Mutex<()> = Mutex::new(());
     BRIDGE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -48,6 +48,30 @@ pub fn a_restart_keeps_the_container_and_the_memory() {
     let said = container.exec(&["/openclaw", "gateway", "stop"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(container.wait(), 0);
+}
+
+pub fn in_a_user_namespace_it_stops_and_restarts_as_anywhere() {
+    let _alone = alone();
+    // Root of this namespace is nobody on this machine, and the gateway is not even that.
+    let maps = ["--uidmap=0:200000:70000", "--gidmap=0:200000:70000"];
+    let said = PODMAN.run(&maps, &PODMAN.image("scratch"), &["openclaw", "--version"]);
+    if said.code != Some(0) {
+        println!("podman: no user namespace can be made here: {}", said.err.trim_end());
+        return;
+    }
+    let locked = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"];
+    let container = PODMAN.gateway(&[maps.as_slice(), &locked].concat());
+    let pid = container.pid();
+    assert_eq!(status_field(pid, "Uid"), "265532\t265532\t265532\t265532");
+    assert_eq!(status_field(pid, "CapEff"), "0000000000000000");
+    container.remember("key", "kept");
+    let said = container.exec(&["openclaw", "gateway", "restart"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    container.generation(2);
+    assert_eq!(container.recall("key"), "kept");
+    container.stop("30");
+    assert_eq!(container.inspect("{{.State.ExitCode}}"), "0");
+    container.says("Graceful shutdown initiated");
 }
 
 pub fn clawinit_as_init_path_is_as_transparent_as_catatonit() {
@@ -120,7 +144,7 @@ spec:
     assert_eq!(said.code, Some(0), "{said:?}");
     container.says("ready on port 8888: generation 2");
     let begun = Instant::now();
-    PODMAN.say(&["pod", "stop", &pod.name]).fine();
+    PODMAN.say(&["pod", "stop", "-t", "30", &pod.name]).fine();
     let took = begun.elapsed();
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "0");
     container.says("Graceful shutdown initiated");

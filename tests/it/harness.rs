@@ -7,6 +7,7 @@
 use crate::sys;
 use serde_json::Value;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -175,7 +176,7 @@ impl Lines {
         }
     }
 
-    fn wait_end(&self) {
+    pub fn wait_end(&self) {
         let (written, changed) = &*self.0;
         let now = written.lock().expect("lines");
         let (_now, waited) =
@@ -561,6 +562,22 @@ impl Run {
         std::fs::read_to_string(&path).unwrap_or_else(|e| self.fail(&format!("{path}: {e}")))
     }
 
+    /// A file of `/proc/PID` of a process by its pid in the namespace; none where it is gone.
+    pub fn proc_inside(&self, pid: i32, name: &str) -> Option<String> {
+        std::fs::read_to_string(format!("/proc/{}/root/proc/{pid}/{name}", self.first)).ok()
+    }
+
+    /// Where the descriptors of such a process lead to, by their numbers.
+    pub fn descriptors_inside(&self, pid: i32) -> BTreeMap<i32, String> {
+        let folder = std::fs::read_dir(format!("/proc/{}/root/proc/{pid}/fd", self.first));
+        let one = |entry: std::io::Result<std::fs::DirEntry>| {
+            let entry = entry.ok()?;
+            let to = std::fs::read_link(entry.path()).ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, to.display().to_string()))
+        };
+        folder.into_iter().flatten().filter_map(one).collect()
+    }
+
     /// A field of `/proc/PID/status` of clawinit.
     pub fn status(&self, field: &str) -> String {
         status_field(&self.proc("status"), field)
@@ -631,6 +648,41 @@ impl Run {
             .expect("start a guest");
         let out = Lines::read_from(child.stdout.take().expect("a pipe"));
         Guest { child, out }
+    }
+
+    /// Runs a verb of clawinit in the namespace as `docker exec` would, to its end. Words with an
+    /// equals sign and no hyphen before it are variables for it.
+    pub fn verb(&self, words: &[&str]) -> Plain {
+        self.verb_of(&[], &clawinit(), words)
+    }
+
+    /// The same by this program, in a role that ends in one of its own (`as UID`).
+    pub fn verb_of(&self, role: &[&str], program: &Path, words: &[&str]) -> Plain {
+        self.begin_verb(role, program, words).finish()
+    }
+
+    /// Starts a verb in the namespace.
+    pub fn begin_verb(&self, role: &[&str], program: &Path, words: &[&str]) -> Verb {
+        Verb::start(self.verb_command(role, program, words))
+    }
+
+    /// Starts a verb in the namespace with a terminal, as `docker exec -t` would.
+    pub fn begin_verb_on_terminal(&self, words: &[&str]) -> Verb {
+        Verb::start_on_terminal(self.verb_command(&[], &clawinit(), words))
+    }
+
+    fn verb_command(&self, role: &[&str], program: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(probe());
+        command.args(["probe", "enter", &self.pid.to_string(), "--"]);
+        command.args(role).arg("verb").arg(program).args(words).env_clear();
+        command
+    }
+
+    /// Runs a verb outside of the namespace, as on the host, on this clawinit.
+    pub fn verb_outside(&self, words: &[&str]) -> Verb {
+        let mut command = Command::new(clawinit());
+        command.args(words).args(["--pid", &self.pid.to_string()]).env_clear();
+        Verb::start(command)
     }
 
     /// Takes the terminal away, as when the connection to it breaks.
@@ -718,6 +770,74 @@ impl Drop for Guest {
     }
 }
 
+/// A verb that runs.
+pub struct Verb {
+    child: Child,
+    pub out: Lines,
+    pub err: Lines,
+}
+
+impl Verb {
+    /// Starts it with pipes for what it says.
+    pub fn start(mut command: Command) -> Verb {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start a verb");
+        let out = child.stdout.take().map_or_else(Lines::default, Lines::read_from);
+        let err = child.stderr.take().map_or_else(Lines::default, Lines::read_from);
+        Verb { child, out, err }
+    }
+
+    /// Starts it with a terminal for what it says.
+    pub fn start_on_terminal(mut command: Command) -> Verb {
+        let (master, slave) = sys::open_pty().expect("a pty");
+        let slave = std::fs::OpenOptions::new().write(true).open(slave).expect("open the pty");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(slave)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start a verb");
+        // The command holds our copy of the other end, which must close with theirs.
+        drop(command);
+        let out = Lines::read_from(std::fs::File::from(master));
+        let err = child.stderr.take().map_or_else(Lines::default, Lines::read_from);
+        Verb { child, out, err }
+    }
+
+    /// Waits for its output to hold this.
+    pub fn says(&self, text: &str) {
+        let found = self.out.wait(|all| all.contains(text).then_some(()));
+        found.unwrap_or_else(|| {
+            panic!("no {text:?} from the verb:\n{}\n{}", self.out.text(), self.err.text())
+        });
+    }
+
+    pub fn kill(&mut self, signal: i32) {
+        sys::kill(self.child.id() as i32, signal).expect("signal the verb");
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Plain {
+        let done = until("the verb to end", || self.child.try_wait().expect("ask for the verb"));
+        let Some(status) = done else {
+            let _ = self.child.kill();
+            panic!("the verb did not end; it said:\n{}\n{}", self.out.text(), self.err.text());
+        };
+        use std::os::unix::process::ExitStatusExt;
+        self.out.wait_end();
+        self.err.wait_end();
+        Plain {
+            code: status.code().or(status.signal().map(|signal| 128 + signal)),
+            out: self.out.text(),
+            err: self.err.text(),
+        }
+    }
+}
+
 /// A field of a `/proc/…/status` text.
 pub fn status_field(status: &str, field: &str) -> Option<String> {
     status.lines().find_map(|line| {
@@ -799,6 +919,21 @@ pub struct Plain {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
+}
+
+impl Plain {
+    /// It must have ended with this code.
+    #[track_caller]
+    pub fn with(self, code: i32) -> Plain {
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.out, self.err);
+        self
+    }
+
+    /// Its output is JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err))
+    }
 }
 
 pub fn plain(name: Option<&str>, words: &[&str], variables: &[(&str, &str)]) -> Plain {

@@ -1,9 +1,11 @@
 //! The log: told to whoever reads it, in the way of nobody (DESIGN section 6).
 
-use crate::harness::{Done, Folder, Init, Lines, ms};
-use crate::sys;
+use crate::harness::{Done, Folder, Init, Lines, free_port, ms, package};
+use crate::{schema, sys};
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 /// Every line of clawinit's is one JSON object with the fields that all have.
 fn all_json(done: &Done) {
@@ -341,4 +343,225 @@ pub fn a_pipe_of_another_user_that_the_child_fills_never_blocks_it() {
     }
     run.term();
     run.finish_with(4);
+}
+
+/// systemd.exec(5): JOURNAL_STREAM names the device and the inode of the journal's socket. It is
+/// inherited by processes whose standard error is another.
+pub fn a_stderr_that_is_the_journal_gets_priorities() {
+    let run = |json: bool, named: fn(u64, u64) -> String| -> Vec<String> {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let stat = nix::sys::stat::fstat(&theirs).expect("fstat");
+        let init = if json { Init::new(&["-vv", "-w"]) } else { Init::plain(&["-vv", "-w"]) };
+        let lines = Lines::read_from(ours);
+        init.variable("JOURNAL_STREAM", &named(stat.st_dev, stat.st_ino))
+            .variable("CLAWINIT_STOP_GRASE", "1s")
+            .stderr(OwnedFd::from(theirs))
+            .command(&["no-such-command"])
+            .finish_with(127);
+        lines.wait_end();
+        let said = lines.all();
+        assert!(said.len() > 3, "{said:?}");
+        said
+    };
+    for json in [false, true] {
+        for line in run(json, |device, inode| format!("{device}:{inode}")) {
+            let (priority, text) = line.split_once('>').expect("a priority");
+            assert!(text.starts_with(if json { "{\"ts\"" } else { "clawinit: " }), "{line}");
+            let level = match priority {
+                "<3" => "error",
+                "<4" => "warn",
+                "<6" => "info",
+                "<7" => "",
+                _ => panic!("{line}"),
+            };
+            if json && !level.is_empty() {
+                assert!(text.contains(&format!("\"level\":\"{level}\"")), "{line}");
+            }
+            let unfound = text.contains("no-such-command: No such file");
+            assert!(priority == "<3" || !unfound, "{line}");
+            assert!(priority == "<4" || !text.contains("CLAWINIT_STOP_GRASE"), "{line}");
+        }
+        for other in [
+            |device: u64, inode: u64| format!("{device}:{}", inode + 1),
+            |device, inode| format!("{}:{inode}", device + 1),
+            |_, inode: u64| inode.to_string(),
+            |_, _| "x:y".to_string(),
+            |_, _| String::new(),
+        ] {
+            for line in run(json, other) {
+                assert!(!line.starts_with('<'), "{line}");
+            }
+        }
+    }
+}
+
+/// Runs that come by every event that can be brought about: each line is as documented.
+pub fn every_event_of_real_runs_fits_the_schema() {
+    let schema = schema::load("log.schema.json");
+    let folder = Folder::new();
+    let port = free_port().to_string();
+    let holder = format!("a:daemon:deaf:port={port}");
+    let port = format!("--port={port}");
+    let metrics = format!("--metrics-listen=127.0.0.1:{}", free_port());
+    let mut seen = BTreeSet::new();
+    let mut take = |done: Done| {
+        for event in done.events("") {
+            schema::holds(&schema, &event);
+            seen.insert(event["event"].as_str().expect("a name").to_string());
+        }
+    };
+
+    // Restarts by signal and by code, a fold, other signals, orphans, a port that stays taken.
+    let run = Init::new(&["-vv", "-w", "--stable-after=1ms", "--stop-grace=300ms", &port])
+        .variable("CLAWINIT_STOP_GRASE", "1s")
+        .role(&[
+            "generations",
+            "1=burst,3,record",
+            "2=record,exit=12:75",
+            &format!("*=leave,{holder},--,record"),
+        ]);
+    run.ready_generation(1);
+    run.signal(libc::SIGWINCH);
+    run.signal(50);
+    run.usr1();
+    run.event("restart-requested", 1);
+    run.usr1();
+    run.event("request-folded", 1);
+    run.ready_generation(2);
+    run.signal(libc::SIGUSR2);
+    run.ready_generation(3);
+    run.term();
+    take(run.finish_with(137));
+    // Crashes to the limit; the report has nowhere to go.
+    let log = format!("--termination-log={}", folder.word("no/such/folder"));
+    let crashes = ["--restart=always", "--restart-delay=1ms", "--restart-limit=1/60s", &log];
+    take(Init::new(&crashes).role(&["die", "11"]).finish_with(139));
+    // A program that goes on without the child, and has to be killed.
+    let run = Init::new(&["--exit-when=all", "--stop-grace=200ms"]).role(&[
+        "leave",
+        "a:daemon:deaf",
+        "--",
+        "exit",
+        "0",
+    ]);
+    run.event("goes-on", 1);
+    run.term();
+    take(run.finish());
+    // No command; a signal while nobody is there to have it.
+    take(Init::new(&[]).command(&["no-such-command"]).finish_with(127));
+    let run = Init::new(&["-v", "--restart=always", "--restart-delay=20s"]).role(&["exit", "1"]);
+    run.event("restarting", 1);
+    run.signal(libc::SIGUSR2);
+    run.event("signal-dropped", 1);
+    run.term();
+    take(run.finish_with(1));
+    // A port that is released, an exporter, a sweep.
+    let run = Init::new(&["-v", &port, "--sweep-grace=100ms", &metrics])
+        .role(&["leave", &holder, "--", "record", "exit=15:0"])
+        .ready();
+    run.event("exporter-started", 1);
+    run.term();
+    take(run.finish_with(0));
+    // A full pipe.
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    let filled = fill(&writer);
+    let run = Init::new(&[]).stderr(writer).role(&["record", "exit=15:0"]).ready();
+    let read = Lines::read_from(reader);
+    run.until("the pipe to be empty", || (read.text().len() >= filled).then_some(()));
+    run.term();
+    let mut done = run.finish_with(0);
+    read.wait_end();
+    done.err = read.all().iter().map(|line| line.trim_start_matches('x').to_string()).collect();
+    take(done);
+
+    for event in [
+        "child-exited",
+        "escalated",
+        "exiting",
+        "exporter-started",
+        "goes-on",
+        "lines-dropped",
+        "port-released",
+        "reaped",
+        "report-not-written",
+        "request-folded",
+        "restart-limit",
+        "restart-requested",
+        "restarting",
+        "signal-dropped",
+        "signal-forwarded",
+        "signal-received",
+        "start-failed",
+        "started",
+        "step",
+        "stop-requested",
+        "sweep",
+        "told",
+        "warning",
+    ] {
+        assert!(seen.contains(event), "no {event} in {seen:?}");
+    }
+}
+
+/// The table, the schema and the code name the same events, and the same fields.
+pub fn the_documented_events_are_those_of_the_code() {
+    let page = std::fs::read_to_string(package().join("docs/log.md")).expect("docs/log.md");
+    let rows = page.lines().skip_while(|line| !line.starts_with("| event |")).skip(2);
+    let mut documented = BTreeSet::new();
+    let schema = schema::load("log.schema.json");
+    let alternatives = schema["oneOf"].as_array().expect("oneOf");
+    // These are always text.
+    let text_only = ["usage", "verb"];
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let event = cells[1].trim_matches('`').to_string();
+        if !text_only.contains(&event.as_str()) {
+            let found = alternatives.iter().find(|a| a["properties"]["event"]["const"] == *event);
+            let found = found.unwrap_or_else(|| panic!("{event} is not in the schema"));
+            let fields = found["properties"].as_object().expect("properties").keys();
+            for field in
+                fields.filter(|f| !["ts", "level", "event", "message"].contains(&f.as_str()))
+            {
+                let told = cells[3].contains(&format!("`{field}`"))
+                    || cells[3] == "the same" && field.starts_with(['s', 'd']);
+                assert!(told, "{event}: {field} is not in its row: {row}");
+            }
+        }
+        assert!(documented.insert(event), "twice: {row}");
+    }
+    for alternative in alternatives {
+        let event = alternative["properties"]["event"]["const"].as_str().expect("a name");
+        assert!(documented.contains(event), "{event} is in the schema only");
+    }
+    assert_eq!(documented, events_of_the_code(), "left: docs/log.md; right: src");
+}
+
+/// What stands where `Log::line` takes its event.
+fn events_of_the_code() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![package().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let calls = ["log.line(", "log().line(", "self.write(", "self.requested("];
+            for call in calls {
+                for (at, _) in flat.match_indices(call) {
+                    let arguments = &flat[at + call.len()..];
+                    let Some((_, behind)) = arguments.split_once(", \"") else { continue };
+                    let name = behind.split('"').next().expect("a name");
+                    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+                    if plain && arguments.find(", \"") < Some(40) {
+                        found.insert(name.to_string());
+                    }
+                }
+            }
+        }
+    }
+    found
 }

@@ -4,14 +4,22 @@
 //! another binary to test than the one that cargo has just built. What the tests start is this
 //! binary again, in one of the roles of `probe.rs`.
 
+mod attack;
 mod harness;
 mod launch;
 mod probe;
+mod schema;
 mod sys;
 
+mod census;
+mod check;
+mod costs;
 mod drop_in;
 mod exit_codes;
+mod exporter;
 mod faults;
+mod graces;
+mod health;
 mod logging;
 mod page;
 mod reaping;
@@ -19,11 +27,13 @@ mod report;
 mod restarting;
 mod signals;
 mod starting;
+mod status;
 mod stopping;
 mod sweeping;
 mod terminal;
 mod tidy;
 mod usage;
+mod verbs;
 
 use libtest_mimic::{Arguments, Trial};
 use std::sync::{PoisonError, RwLock};
@@ -314,10 +324,47 @@ fn main() {
             a_reader_that_has_gone_is_no_hindrance,
             a_full_disk_is_no_hindrance,
             an_unknown_variable_is_a_warning_with_the_nearest_name,
-            reaped_zombies_are_told_with_w;
+            reaped_zombies_are_told_with_w,
+            a_stderr_that_is_the_journal_gets_priorities,
+            every_event_of_real_runs_fits_the_schema,
+            the_documented_events_are_those_of_the_code;
         alone:
             a_full_pipe_of_another_user_never_blocks_it,
             a_pipe_of_another_user_that_the_child_fills_never_blocks_it
+    );
+    tests!(all, schema;
+        shared:
+            what_does_not_fit_a_schema_is_refused;
+        alone:
+    );
+    tests!(all, health;
+        shared:
+            a_right_answer_is_healthy_and_has_one_short_line,
+            a_body_of_every_kind_is_read_whole,
+            the_request_is_plain_http_and_nothing_gets_into_it,
+            another_status_is_told_with_what_came,
+            what_is_expected_of_the_body_is_told_when_it_is_not_there,
+            foreign_text_is_cut_and_cannot_forge_a_line,
+            answers_that_are_none_have_their_line,
+            nothing_that_is_sent_uses_up_time_or_memory,
+            localhost_needs_no_file_and_no_name_server,
+            who_cannot_be_reached_is_told,
+            wrong_urls_and_options_have_their_line,
+            it_answers_wherever_it_runs;
+        alone:
+            one_deadline_covers_everything
+    );
+    tests!(all, check;
+        shared:
+            every_setting_is_told_with_where_it_comes_from,
+            the_settings_it_prints_are_taken_back,
+            the_command_is_found_or_what_is_wrong_with_it_told,
+            what_will_hurt_is_warned_of,
+            the_place_is_looked_at,
+            nothing_is_started_and_nothing_written,
+            its_text_fits_a_terminal,
+            wrong_words_have_their_line;
+        alone:
     );
     tests!(all, usage;
         shared:
@@ -347,8 +394,45 @@ fn main() {
             a_command_that_cannot_start_is_reported,
             the_release_of_the_port_is_measured,
             a_report_of_very_much_is_cut_and_stays_json,
+            the_documented_fields_are_those_of_the_report,
             an_older_report_is_replaced_whole,
             a_report_that_cannot_be_written_changes_no_exit_code;
+        alone:
+    );
+    tests!(all, exporter;
+        shared:
+            it_serves_metrics_status_and_health,
+            it_refuses_what_it_does_not_serve,
+            open_metrics_goes_to_those_who_prefer_it,
+            one_connection_serves_many_requests,
+            silent_clients_keep_no_scrape_out_and_are_let_go,
+            few_descriptors_keep_no_scrape_out,
+            a_killed_exporter_is_started_again,
+            a_container_with_an_exporter_ends_with_its_child,
+            restarts_keep_the_exporter,
+            the_last_scrape_sees_the_stop,
+            health_is_503_while_no_generation_runs,
+            exit_when_all_is_not_held_up_by_it,
+            the_sweep_leaves_it_alone,
+            a_port_in_use_keeps_nothing_from_running,
+            its_lines_are_clawinits_own,
+            it_runs_as_the_user,
+            it_holds_nothing_that_is_the_childs,
+            promtool_has_nothing_to_say_in_any_phase,
+            a_port_that_is_watched_is_told;
+        alone:
+            an_exporter_delays_no_exit,
+            nothing_wakes_it_while_nobody_asks,
+            ten_thousand_bad_clients_are_not_noticed_by_pid_1
+    );
+    tests!(all, census;
+        shared:
+            zombies_and_orphans_are_counted,
+            a_dead_leader_with_living_threads_is_no_zombie,
+            a_name_cannot_forge_a_sample,
+            a_foreign_proc_is_told_and_not_read,
+            a_proc_that_hides_others_is_told_and_not_read,
+            the_control_groups_pids_are_told_with_their_limit;
         alone:
     );
     tests!(all, page;
@@ -366,10 +450,72 @@ fn main() {
             a_page_of_anything_at_all_is_no_danger;
         alone:
     );
+    tests!(all, status;
+        shared:
+            it_tells_in_80_columns_what_runs_and_who_asked,
+            its_json_fits_the_schema_in_every_phase,
+            it_is_found_by_its_own_child,
+            it_is_found_where_pid_1_is_another,
+            who_only_holds_the_page_is_not_taken_for_it,
+            several_are_listed_and_a_pid_picks_one,
+            no_clawinit_is_3,
+            a_pid_that_is_no_clawinit_is_5,
+            another_user_is_told_whom_to_be,
+            older_and_newer_pages_are_read_and_others_are_refused_with_a_way_out,
+            a_name_forges_no_line_and_no_json,
+            a_watcher_is_told_of_changes_and_of_the_end,
+            a_watcher_at_a_terminal_sees_it_in_place,
+            the_end_of_a_watch_is_clean;
+        alone:
+    );
+    tests!(all, verbs;
+        shared:
+            a_stop_tells_how_it_went,
+            a_stop_from_outside_tells_how_it_went,
+            a_stop_that_needed_sigkill_says_so,
+            a_stop_under_way_is_waited_for_and_not_repeated,
+            a_restart_waits_for_a_generation_that_stays,
+            a_restart_waits_for_an_answer,
+            a_restart_that_never_answers_is_124_and_says_what_came,
+            a_restart_into_a_crash_did_not_happen,
+            a_restart_into_an_exit_did_not_happen,
+            a_restart_that_cannot_start_did_not_happen,
+            a_restart_that_a_stop_overtakes_did_not_happen,
+            a_restart_during_a_stop_is_refused_at_once,
+            a_restart_that_another_one_follows_waits_for_the_last,
+            a_restart_in_the_crash_delay_ends_the_delay,
+            what_takes_longer_than_the_timeout_is_124_and_goes_on,
+            without_a_wait_it_returns_at_once,
+            where_no_signal_asks_for_it_the_verb_says_so,
+            what_failed_is_json_too,
+            a_terminal_shows_a_bar_in_one_line_of_80_columns,
+            a_dumb_terminal_gets_lines,
+            wrong_words_have_their_line,
+            the_help_of_each_verb_fits_80_columns,
+            a_verb_needs_clawinits_own_name;
+        alone:
+    );
     tests!(all, faults;
         shared:
             a_wait_for_signals_that_fails_is_told_and_ends_it,
             an_interrupted_wait_for_the_child_loses_no_code;
+        alone:
+    );
+    tests!(all, costs;
+        shared:
+            the_system_calls_from_exec_to_the_childs_start_are_those_of_the_page,
+            the_system_calls_from_the_childs_exit_to_its_own_are_those_of_the_page,
+            at_rest_it_has_one_thread_and_no_descriptor_too_many,
+            its_memory_at_rest_is_within_its_budget,
+            the_released_binary_is_within_its_budget,
+            its_page_faults_at_start_are_within_their_budget;
+        alone:
+    );
+    tests!(all, graces;
+        shared:
+            every_platforms_grace_is_longer_than_clawinits,
+            the_defaults_of_the_graces_are_those_of_the_help,
+            a_grace_that_does_not_fit_is_found;
         alone:
     );
     tests!(all, tidy;
@@ -378,19 +524,32 @@ fn main() {
             no_file_names_a_folder_of_this_machine,
             no_file_names_a_registry_mirror,
             the_help_the_manual_and_the_readme_list_the_same_options,
-            no_unfinished_work_is_left_in_the_code;
+            the_trace_page_is_what_the_program_says,
+            no_unfinished_work_is_left_in_the_code,
+            every_platform_gives_more_than_the_graces_inside_it;
         alone:
     );
+    // Only where the machine is known to be able is an absence a fault of somebody.
+    let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
+    if let Some(why) = costs::no_strace().filter(|_| !must) {
+        println!("system calls cannot be listed here ({why}); tests that do are skipped");
+        all = all
+            .into_iter()
+            .map(|test| {
+                let needs = test.name().starts_with("costs::the_system_calls");
+                test.with_ignored_flag(needs)
+            })
+            .collect();
+    }
     if let Err(why) = harness::namespaces_work() {
-        // Only where the machine is known to be able is their absence a fault of somebody.
-        let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
         println!("PID namespaces cannot be made here ({why}); tests that need one do not run");
         if !must {
             all = all
                 .into_iter()
                 .map(|test| {
-                    let needs =
-                        !test.name().starts_with("usage::") && !test.name().starts_with("tidy::");
+                    let needs = !["usage::", "tidy::", "graces::"]
+                        .iter()
+                        .any(|group| test.name().starts_with(group));
                     test.with_ignored_flag(needs)
                 })
                 .collect();

@@ -51,6 +51,20 @@ pub fn run(args: &[String]) -> ! {
         }
         "kill" => kill(rest),
         "shout" => shout(rest),
+        "stopwatch" => stopwatch(),
+        "named" => named(rest),
+        "crowd" => crowd(rest),
+        "attack" => attack(rest),
+        "verb" => verb(rest),
+        "as" => {
+            let user = rest[0].parse().expect("a uid");
+            sys::become_user(user, user);
+            run(&rest[1..])
+        }
+        "several" => several(rest),
+        "serve" => serve(rest),
+        "page" => page(rest),
+        "hold-page" => hold_page(rest),
         "read-page" => crate::page::reader(rest),
         "remove" => {
             std::fs::remove_file(&rest[0]).expect("remove the file");
@@ -553,4 +567,149 @@ fn kill(args: &[String]) -> ! {
 fn shout(args: &[String]) -> ! {
     let _ = std::io::stderr().write_all(format!("child-says {}\n", args[0]).as_bytes());
     run(&args[1..])
+}
+
+/// `stopwatch`: says when each signal came; leaves with 0 on SIGTERM.
+fn stopwatch() -> ! {
+    sys::block_exactly(u64::MAX);
+    say_ready();
+    loop {
+        let got = sys::wait_signal(u64::MAX, None).expect("no bound");
+        say(&format!("at {}", sys::now_ns()));
+        if got.signal == libc::SIGTERM {
+            std::process::exit(0);
+        }
+    }
+}
+
+/// `named NAME ROLE…`: becomes ROLE by this name in `/proc/PID/comm`.
+fn named(args: &[String]) -> ! {
+    let name = std::ffi::CString::new(args[0].as_str()).expect("no zero byte");
+    nix::sys::prctl::set_name(&name).expect("PR_SET_NAME");
+    run(&args[1..])
+}
+
+/// `crowd ZOMBIES ORPHANS ROLE…`: lets so many dead children lie, and has so many that lost their
+/// parent to others; then becomes ROLE.
+fn crowd(args: &[String]) -> ! {
+    let number = |i: usize| args[i].parse::<usize>().expect("a number");
+    for _ in 0..number(0) {
+        if sys::fork().is_none() {
+            std::process::exit(0);
+        }
+    }
+    let Some(child) = sys::fork() else {
+        for _ in 0..number(1) {
+            if sys::fork().is_none() {
+                sys::block_exactly(0);
+                pause_forever();
+            }
+        }
+        std::process::exit(0);
+    };
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+    run(&args[2..])
+}
+
+/// `attack PORT CONNECTIONS`: see `attack.rs`.
+fn attack(args: &[String]) -> ! {
+    let port: u16 = args[0].parse().expect("a port");
+    let left = std::sync::atomic::AtomicI64::new(args[1].parse().expect("a number"));
+    say("ready");
+    let outcome = crate::attack::run(([127, 0, 0, 1], port).into(), 4, || {
+        left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) > 0
+    });
+    say(&format!("done {} {} {}", outcome.connections, outcome.asked, outcome.answered));
+    std::process::exit(0)
+}
+/// `verb CLAWINIT [NAME=VALUE]… WORD…`: becomes clawinit with these words and variables.
+fn verb(args: &[String]) -> ! {
+    use std::os::unix::process::CommandExt;
+    sys::block_exactly(0);
+    sys::default(libc::SIGPIPE);
+    let (variables, words): (Vec<&String>, Vec<&String>) =
+        args[1..].iter().partition(|arg| arg.contains('=') && !arg.starts_with('-'));
+    let variables = variables.iter().filter_map(|v| v.split_once('='));
+    let error = std::process::Command::new(&args[0]).args(words).envs(variables).exec();
+    panic!("{}: {error}", args[0])
+}
+
+/// `several N PROGRAM WORD…`: starts the program N times, and stays until all have ended.
+fn several(args: &[String]) -> ! {
+    sys::block_exactly(0);
+    let started: Vec<_> = (0..args[0].parse().expect("a number"))
+        .map(|_| std::process::Command::new(&args[1]).args(&args[2..]).spawn())
+        .collect();
+    say_ready();
+    for child in started {
+        let _ = child.expect("start the program").wait();
+    }
+    pause_forever()
+}
+
+/// `page MAJOR MINOR MORE`: has a status page of this layout, MORE words longer (shorter, where
+/// that is negative) than that of this version, as a clawinit of another version would have.
+fn page(args: &[String]) -> ! {
+    use clawinit::status::layout as at;
+    use std::os::unix::fs::FileExt;
+    let number = |i: usize| args[i].parse::<i64>().expect("a number");
+    sys::block_exactly(0);
+    let used = (at::USED as i64 + number(2)) as usize;
+    let mut words = vec![u64::MAX; used];
+    let known = used.min(at::USED);
+    words[..known].fill(0);
+    let mut set = |field: at::Field, value: u64| {
+        if let Some(word) = words.get_mut(field.at) {
+            *word = value;
+        }
+    };
+    set(at::MAGIC, at::MAGIC_VALUE);
+    let layout = (number(0) as u64) << 48 | (number(1) as u64) << 32 | (used * 8) as u64;
+    set(at::LAYOUT, layout);
+    set(at::VERSION, u64::from_ne_bytes(*b"9.8.7\0\0\0"));
+    set(at::PID, getpid().as_raw() as u64);
+    set(at::PHASE, 1);
+    set(at::CHILD, 4242);
+    set(at::GENERATION, 6);
+    // A name that would like to be another line, and is no UTF-8.
+    set(at::COMMAND_LENGTH, 16);
+    set(at::COMMAND, u64::from_ne_bytes(*b"a\xff\n\x1b[2Jb"));
+    set(at::Field { at: at::COMMAND.at + 1, words: 1 }, u64::from_ne_bytes(*b"\rphase\"\\"));
+    let page =
+        nix::sys::memfd::memfd_create(c"clawinit-status", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
+    let page = std::fs::File::from(page.expect("memfd_create"));
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    page.write_all_at(&bytes, 0).expect("write the page");
+    say_ready();
+    pause_forever()
+}
+
+/// `hold-page PID ROLE…`: has the status page of another process open, as the exporter has.
+fn hold_page(args: &[String]) -> ! {
+    let folder = format!("/proc/{}/fd", args[0]);
+    let held = std::fs::read_dir(&folder).expect("its descriptors").find_map(|entry| {
+        let path = entry.ok()?.path();
+        let link = std::fs::read_link(&path).ok()?;
+        link.to_str()?.starts_with("/memfd:clawinit-status").then_some(path)
+    });
+    let held = std::fs::File::open(held.expect("a status page")).expect("open it");
+    std::mem::forget(held);
+    run(&args[1..])
+}
+
+/// `serve PORT STATUS ROLE…`: answers every request there with this status, then becomes ROLE.
+fn serve(args: &[String]) -> ! {
+    let listener = listen(&args[0]).expect("the port");
+    let status = args[1].clone();
+    sys::block_exactly(u64::MAX);
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let mut connection = connection;
+            let mut request = [0; 1024];
+            let _ = std::io::Read::read(&mut connection, &mut request);
+            let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+    run(&args[2..])
 }

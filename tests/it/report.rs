@@ -1,7 +1,9 @@
 //! The termination report (DESIGN section 6): why a container has ended, for those who come later.
 
-use crate::harness::{Done, Folder, Init, Run, free_port};
+use crate::harness::{Done, Folder, Init, Run, free_port, package};
+use crate::schema;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The most that Kubernetes takes.
 const MOST: usize = 4096;
@@ -19,6 +21,7 @@ fn report(options: &[&str], role: &[&str], during: impl Fn(&Run)) -> (Value, Don
         .unwrap_or_else(|error| panic!("the report {path}: {error}\n{}", done.text()));
     assert!(text.len() <= MOST, "{} bytes", text.len());
     let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    schema::holds(&schema::load("report.schema.json"), &report);
     (report, done)
 }
 
@@ -117,6 +120,7 @@ pub fn a_command_that_cannot_start_is_reported() {
         .finish_with(127);
     let text = std::fs::read_to_string(&path).expect("the report");
     let report: Value = serde_json::from_str(&text).expect("JSON");
+    schema::holds(&schema::load("report.schema.json"), &report);
     assert_eq!(report["cause"], "start-failed", "{report}");
     assert_eq!(report["exit_code"], 127, "{report}");
 }
@@ -166,4 +170,19 @@ pub fn a_report_that_cannot_be_written_changes_no_exit_code() {
         let warned = done.events("").iter().any(|event| event["level"] == "warn");
         assert!(warned, "{path}: {}", done.text());
     }
+}
+
+/// The table of `docs/log.md`, the schema and the report name the same fields.
+pub fn the_documented_fields_are_those_of_the_report() {
+    let (report, _) = report(&[], &["exit", "0"], |_| {});
+    let path = package().join("docs/log.md");
+    let page = std::fs::read_to_string(path).expect("docs/log.md");
+    let (_, table) = page.split_once("## The termination report").expect("its heading");
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let documented: BTreeSet<&str> = rows
+        .flat_map(|row| row.split('|').nth(1).expect("a cell").split('`').skip(1).step_by(2))
+        .collect();
+    let written: BTreeSet<&str> =
+        report.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(documented, written, "left: docs/log.md; right: the report");
 }

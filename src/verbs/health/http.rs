@@ -2,13 +2,11 @@
 //! trusted: nothing in it makes us wait past the deadline or keep more than the limits say.
 
 use super::shown;
-use crate::kernel::Errno;
+use crate::kernel::{Errno, aside};
 use crate::report::Span;
 use httparse::{Header, Response, Status, parse_chunk_size};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// The most of status line and headers, about what servers themselves take.
@@ -23,6 +21,9 @@ const MAX_CHUNK_LINE: usize = 1024;
 
 /// How many interim answers (100, 103) are passed over.
 const MAX_INTERIM: usize = 16;
+
+/// What may not come in time.
+const NAME_SERVER: &str = "answer of the name server";
 
 /// A URL, taken apart.
 pub struct Target {
@@ -69,7 +70,9 @@ impl Target {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.contains('@') {
-            return Err(wrong("names a user, which is not sent; leave out what is before the @"));
+            // Not shown: a password may stand there.
+            return Err("the URL names a user, which is not sent; leave out what is before the @"
+                .to_owned());
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(inside) => inside.split_once(']').ok_or_else(|| {
@@ -107,8 +110,8 @@ impl Target {
         })
     }
 
-    /// Where it may be. A name is looked up in a thread of its own: the C library's resolver has
-    /// its own idea of how long that may take.
+    /// Where it may be. A name is looked up aside: the C library's resolver has its own idea of how
+    /// long that may take.
     fn addresses(&self, deadline: Deadline) -> Result<Vec<SocketAddr>, String> {
         let at = |address: IpAddr| SocketAddr::new(address, self.port);
         if let Ok(address) = self.host.parse::<IpAddr>() {
@@ -118,22 +121,19 @@ impl Target {
         if self.host.eq_ignore_ascii_case("localhost") {
             return Ok(vec![at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into())]);
         }
-        let (sender, receiver) = mpsc::channel();
-        let asked = (self.host.clone(), self.port);
-        let look_up = move || {
-            let found = asked.to_socket_addrs().map(|found| found.collect::<Vec<_>>());
-            let _ = sender.send(found); // nobody listens any more after the deadline
+        let look_up = || match (self.host.as_str(), self.port).to_socket_addrs() {
+            Ok(found) => found.map(|address| format!("{}\n", address.ip())).collect(),
+            Err(error) => format!("no: {}\n", why(&error)),
         };
         let host = &self.host;
-        if let Err(error) = thread::Builder::new().spawn(look_up) {
-            return Err(format!("cannot look up {host}: {}", why(&error)));
+        let found = aside::answer(look_up, deadline.left(NAME_SERVER)?)
+            .map_err(|errno| format!("cannot look up {host}: {errno}"))?
+            .ok_or_else(|| deadline.passed(NAME_SERVER))?;
+        if let Some(reason) = found.strip_prefix("no: ") {
+            return Err(format!("cannot look up {host}: {}", reason.trim_end()));
         }
-        match receiver.recv_timeout(deadline.left("answer of the name server")?) {
-            Ok(Ok(found)) if !found.is_empty() => Ok(found),
-            Ok(Ok(_)) => Err(format!("cannot look up {host}: it has no address")),
-            Ok(Err(error)) => Err(format!("cannot look up {host}: {}", why(&error))),
-            Err(_) => Err(deadline.passed("answer of the name server")),
-        }
+        let found: Vec<_> = found.lines().filter_map(|line| line.parse().ok()).map(at).collect();
+        if found.is_empty() { Err(format!("{host} has no address")) } else { Ok(found) }
     }
 
     /// Connects to the first of its addresses that takes us. Each has its share of the time, so
@@ -425,10 +425,11 @@ fn is_again(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-/// The reason without the number that std puts behind it.
+/// The reason without what std puts around it.
 fn why(error: &io::Error) -> String {
+    let text = error.to_string();
     match error.raw_os_error() {
         Some(number) => Errno(number).to_string(),
-        None => error.to_string(),
+        None => text.trim_start_matches("failed to lookup address information: ").to_owned(),
     }
 }
