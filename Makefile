@@ -3,6 +3,7 @@
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
 # make test-engines Docker, Compose, Podman, systemd
 # make test-openclaw the published OpenClaw under clawinit, where npm is reachable (1.5 GB, once)
+# make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make bench        every cost beside tini, dumb-init, catatonit; docs/benchmarks (minutes)
 #                   make bench QUICK=1: a tenth of the samples, nothing written there
@@ -17,7 +18,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines test-openclaw images bench bench-gateway size attack lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack lint setup clean
 
 build:
 	@scripts/setup build
@@ -43,6 +44,10 @@ test-engines: build
 
 test-openclaw: build
 	@scripts/openclaw test
+
+conformance: build
+	CONFORMANCE=write CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \
+		$(CARGO) test --quiet --locked --target $(TARGET) -p clawinit --test conformance
 
 images: build
 	@scripts/images

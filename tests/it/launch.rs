@@ -501,8 +501,10 @@ pub fn enter(args: &[String]) -> ! {
     let pid = &args[0];
     let namespaces: Vec<File> = ["pid", "net", "mnt"]
         .iter()
-        .map(|kind| File::open(format!("/proc/{pid}/ns/{kind}")).expect("its namespaces"))
-        .collect();
+        // Who ends before we come in has no namespaces any more; our code tells it.
+        .map(|kind| File::open(format!("/proc/{pid}/ns/{kind}")))
+        .collect::<Result<_, _>>()
+        .unwrap_or_else(|_| std::process::exit(1));
     for namespace in namespaces {
         nix::sched::setns(namespace.as_fd(), CloneFlags::empty()).expect("setns");
     }

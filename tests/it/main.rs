@@ -541,7 +541,7 @@ fn main() {
             })
             .collect();
     }
-    if let Err(why) = namespaces_work() {
+    if let Err(why) = harness::namespaces_work() {
         println!("PID namespaces cannot be made here ({why}); tests that need one do not run");
         if !must {
             all = all
@@ -556,15 +556,4 @@ fn main() {
         }
     }
     libtest_mimic::run(&arguments, all).exit();
-}
-
-/// Whether a process of ours may make the namespaces that the launcher makes.
-fn namespaces_work() -> std::io::Result<()> {
-    let tried =
-        std::process::Command::new(harness::probe()).args(["probe", "can-launch"]).output()?;
-    if tried.status.success() {
-        return Ok(());
-    }
-    let why = String::from_utf8_lossy(&tried.stdout).trim().to_string();
-    Err(std::io::Error::other(why))
 }

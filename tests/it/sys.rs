@@ -151,6 +151,19 @@ pub fn fork() -> Option<i32> {
     }
 }
 
+/// Waits in vfork(2) for a child that never ends: until then the kernel shows this process in state
+/// D, and it takes no signal but SIGKILL.
+pub fn wait_for_a_vfork_without_end() {
+    // SAFETY: without CLONE_VM the child has a memory of its own, and does nothing but pause(2).
+    unsafe {
+        if libc::syscall(libc::SYS_clone, libc::CLONE_VFORK | libc::SIGCHLD, 0, 0, 0, 0) == 0 {
+            loop {
+                libc::pause();
+            }
+        }
+    }
+}
+
 /// Makes the terminal behind `fd` the controlling one of this session leader.
 pub fn take_terminal(fd: i32) -> io::Result<()> {
     // SAFETY: TIOCSCTTY takes an integer.
