@@ -74,10 +74,19 @@ fn traced() -> (Vec<String>, Vec<String>) {
             .all(|b| b.is_ascii_alphanumeric() || b == b'_')
             .then(|| (pid.into(), name.into()))
     };
-    let is_exec = |line: &str| line.contains(&format!("execve(\"{program}\""));
-    let mut lines = trace.lines().skip_while(|line| !is_exec(line));
-    let first = lines.next().and_then(call).unwrap_or_else(|| panic!("no exec in\n{trace}"));
-    let calls: Vec<(String, String)> = lines.filter_map(call).collect();
+    let lines: Vec<&str> = trace.lines().collect();
+    let is_exec = |line: &&str| line.contains(&format!("execve(\"{program}\""));
+    let exec = lines.iter().position(is_exec);
+    let exec = exec.unwrap_or_else(|| panic!("no exec in\n{trace}"));
+    // unshare(1) goes on beside it.
+    let pid_of = |line: &&str| line.split(' ').next().unwrap_or_default().to_string();
+    let others: Vec<String> = lines[..exec].iter().map(pid_of).collect();
+    let first = call(lines[exec]).expect("a call");
+    let calls: Vec<(String, String)> = lines[exec + 1..]
+        .iter()
+        .filter_map(|line| call(line))
+        .filter(|(pid, _)| *pid == first.0 || !others.contains(pid))
+        .collect();
     let own =
         |(pid, name): &(String, String)| (*pid == first.0).then(|| format!("clawinit {name}"));
 

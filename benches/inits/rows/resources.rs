@@ -76,11 +76,15 @@ pub fn memory(inits: &[Init]) -> Result<Vec<Row>> {
     // Where the kernel puts a stack makes a page of difference.
     const LOOKS: usize = 15;
     let (mut resident, mut dirty, mut threads) = (empty(inits), empty(inits), empty(inits));
+    let mut faulted = empty(inits);
     for _ in 0..LOOKS {
         for (i, init) in real(inits) {
             let mut space = Plan::new(init, &["pause"])?.start()?;
+            // Not executed yet: what is counted so far is another program's.
+            let before = faults(&space)?;
             space.expect("the child")?;
             let seen = look(&space)?;
+            faulted[i].push(faults(&space)? - before);
             resident[i].push(seen[0]);
             dirty[i].push(seen[1]);
             threads[i].push(seen[2]);
@@ -96,8 +100,16 @@ pub fn memory(inits: &[Init]) -> Result<Vec<Row>> {
             .samples(&dirty)
             .target(Target::AtMost(60.0))
             .budget(),
+        Row::new("faults", "page faults from exec until the init waits", "").samples(&faulted),
         Row::new("threads", "threads", "").samples(&threads).target(Target::AtMost(1.0)).budget(),
     ])
+}
+
+/// Page faults so far (proc_pid_stat(5)).
+fn faults(space: &Space) -> Result<f64> {
+    let stat = space.proc("stat")?;
+    let (_, fields) = stat.rsplit_once(") ").ok_or("no stat")?;
+    Ok(fields.split(' ').nth(10 - 3).unwrap_or_default().parse()?)
 }
 
 /// The memory of an init once it sleeps and nothing of it changes any more.

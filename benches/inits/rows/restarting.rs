@@ -51,7 +51,7 @@ pub fn restart(inits: &[Init], effort: Effort, notes: &mut Vec<String>) -> Resul
     }
     let mut rows = Vec::new();
     for (key, age, count) in
-        [("restart-young", YOUNG, effort.of(20)), ("restart-old", OLD, effort.of(20))]
+        [("restart-young", YOUNG, effort.of(20)), ("restart-old", OLD, effort.of(10))]
     {
         let what = format!(
             "restart: a child's end to the next one's first instruction, the child {} s old",
