@@ -1,9 +1,15 @@
 # make run          the gateway under clawinit, as PID 1 of its own namespace, on port 8888
 # make test         every test; engines that are absent are skipped, one line each
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
-# make test-engines Docker, Compose, Podman
+# make test-engines Docker, Compose, Podman, systemd
+# make test-openclaw the published OpenClaw under clawinit, where npm is reachable (1.5 GB, once)
+# make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
+# make bench        every cost beside tini, dumb-init, catatonit; docs/benchmarks (minutes)
+#                   make bench QUICK=1: a tenth of the samples, nothing written there
+# make bench-gateway the gateway's answers under load beside nginx
 # make size         size, memory and start beside Debian's tini
+# make attack       what an exporter, and an attack on it, do to PID 1
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make setup        installs what all of these need on a Debian machine
 
@@ -12,7 +18,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines images size lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack lint setup clean
 
 build:
 	@scripts/setup build
@@ -36,11 +42,27 @@ test-fast: build
 test-engines: build
 	@scripts/test engines
 
+test-openclaw: build
+	@scripts/openclaw test
+
+conformance: build
+	CONFORMANCE=write CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \
+		$(CARGO) test --quiet --locked --target $(TARGET) -p clawinit --test conformance
+
 images: build
 	@scripts/images
 
+bench: build
+	@scripts/bench $(if $(QUICK),quick,all)
+
+bench-gateway: build
+	@scripts/bench-gateway
+
 size: build
 	@scripts/size
+
+attack: build
+	@scripts/attack
 
 lint:
 	@scripts/lint

@@ -290,12 +290,12 @@ impl Config {
     }
 
     /// Whether `signal` also suspends clawinit itself: outside PID 1, as a shell's job does.
-    /// dumb-init counts the two background signals in.
+    /// tini ignores the two background signals.
     pub fn suspends(&self, signal: Signal) -> bool {
+        let ignores = matches!(self.manners, Manners::Tini | Manners::Catatonit);
         !self.is_pid1
             && (signal == Signal::TSTP
-                || self.manners == Manners::DumbInit
-                    && (signal == Signal::TTIN || signal == Signal::TTOU))
+                || !ignores && (signal == Signal::TTIN || signal == Signal::TTOU))
     }
 
     /// The code for a wrong command line: tini's 1 by the transparent names, 2 by our own.

@@ -8,8 +8,8 @@ mod say;
 mod start;
 
 use crate::cli::{self, Request};
-use crate::config::Config;
-use crate::core::{Action, Event, State, step};
+use crate::config::{Config, Level};
+use crate::core::{Action, End, Event, State, is_timeless, step};
 use crate::kernel::cgroup::Memory;
 use crate::kernel::entry::Start;
 use crate::kernel::reap::{self, Reaped};
@@ -26,6 +26,7 @@ use crate::watch::PortWatch;
 use exporter::Exporter;
 use keep::Kept;
 use std::ffi::{CString, c_char};
+use std::time::Duration;
 
 /// From the first instruction to the last; the code to leave with. All signals are blocked.
 pub fn main(start: Start) -> u8 {
@@ -86,7 +87,7 @@ impl Init {
         }
         let first = self.spawn();
         // From here on clawinit leaves only by `Action::Exit`.
-        self.settle(warnings);
+        self.settle(start, warnings);
         self.happened(first);
         self.look_after_exporter();
         loop {
@@ -115,13 +116,27 @@ impl Init {
     fn happened(&mut self, event: Event) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
-            let now = clock::monotonic();
+            if let Event::StartFailed(failure) = event {
+                self.keep_end(End::NotStarted(failure.code), false, Duration::ZERO);
+            }
+            // The clock and the page are a good part of what it costs to pass a signal on or to
+            // reap an orphan. Only where lines are written of those can one be dropped.
+            let as_before = is_timeless(&self.state, event)
+                && !self.log.wants(Level::Debug)
+                && !self.config.warn_on_reap;
+            let now = if as_before { self.state.started } else { clock::monotonic() };
             let actions = step(&self.config, &mut self.state, now, event);
+            // Before anything is done about it: who sees the child told sees the phase, too.
+            if matches!(event, Event::Stop(_) | Event::Restart(_)) {
+                self.publish(now);
+            }
             self.trace(event, actions.as_slice());
             for action in actions.as_slice() {
                 next = self.perform(*action).or(next);
             }
-            self.publish(now);
+            if !as_before {
+                self.publish(now);
+            }
         }
     }
 
@@ -147,6 +162,9 @@ impl Init {
         let signal = received.signal;
         match received.sender {
             Sender::Kernel | Sender::Process { .. } if signal == Signal::CHLD => {
+                // A verb that waits for a stop which others have asked for says so by a signal
+                // that is nobody else's concern.
+                self.wait_for_verb(received);
                 self.note_received(signal);
                 return self.reap();
             }
@@ -167,11 +185,7 @@ impl Init {
         let event = self.config.event(signal);
         if matches!(event, Event::Stop(_) | Event::Restart(_)) {
             self.asker = Some(say::asker(received.sender));
-            if let (true, Sender::Process { pid, .. }) = (received.is_of_a_verb(), received.sender)
-                && pid > 0
-            {
-                self.verb_asked(pid);
-            }
+            self.wait_for_verb(received);
         }
         Some(event)
     }

@@ -23,6 +23,9 @@ const MAX_TEXT: usize = 4000;
 const MAX_MESSAGE: usize = 1400;
 const MAX_STRING: usize = 400;
 
+/// Where Kubernetes looks for a termination message.
+const KUBERNETES: &CStr = c"/dev/termination-log";
+
 /// The value of a field.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
@@ -56,6 +59,8 @@ pub struct Log {
     dropped_in_all: u64,
     /// Whether standard error is the journal's; not looked at before the first line.
     journal: Option<bool>,
+    /// Where each line is put together: what the first one has touched serves the others.
+    line: Option<Box<Buffer>>,
 }
 
 impl Log {
@@ -69,13 +74,19 @@ impl Log {
             dropped: 0,
             dropped_in_all: 0,
             journal: None,
+            line: None,
         }
+    }
+
+    /// Whether lines of this level are written.
+    pub fn wants(&self, level: Level) -> bool {
+        level <= self.level
     }
 
     /// Writes a line if it is wanted. `event` and the fields are for programs, and do not change
     /// from one version to the next; `message` is for people.
     pub fn line(&mut self, level: Level, event: &str, message: fmt::Arguments, fields: &[Field]) {
-        if level > self.level {
+        if !self.wants(level) {
             return;
         }
         if self.dropped > 0 {
@@ -119,31 +130,35 @@ impl Log {
         message: fmt::Arguments,
         fields: &[Field],
     ) -> bool {
-        let mut line = Buffer::new();
+        let mut own = self.line.take().unwrap_or_default();
+        let line = &mut *own;
+        line.length = 0;
         if *self.journal.get_or_insert_with(descriptors::stderr_is_the_journal) {
             let _ = write!(line, "<{}>", priority(level));
         }
         match self.format {
             LogFormat::Text => {
-                let _ = write!(Escaped::new(&mut line, MAX_NAME, false), "{}", self.name);
+                let _ = write!(Escaped::new(line, MAX_NAME, false), "{}", self.name);
                 let _ = line.write_str(": ");
-                let _ = write!(Escaped::new(&mut line, MAX_TEXT, false), "{message}");
+                let _ = write!(Escaped::new(line, MAX_TEXT, false), "{message}");
             }
             LogFormat::Json => {
                 let name = level_name(level).to_str().unwrap_or_default();
                 let _ = write!(line, "{{\"ts\":\"{}\",\"level\":\"{name}\"", Timestamp::now());
                 let _ = write!(line, ",\"event\":\"{event}\",\"message\":\"");
-                let _ = write!(Escaped::new(&mut line, MAX_MESSAGE, true), "{message}");
+                let _ = write!(Escaped::new(line, MAX_MESSAGE, true), "{message}");
                 let _ = line.write_char('"');
                 for field in fields {
                     let _ = line.write_char(',');
-                    json_field(&mut line, field);
+                    json_field(line, field);
                 }
                 let _ = line.write_char('}');
             }
         }
         let _ = line.write_char('\n');
-        self.output.write(line.as_bytes()).is_ok()
+        let written = self.output.write(line.as_bytes()).is_ok();
+        self.line = Some(own);
+        written
     }
 }
 
@@ -406,6 +421,11 @@ fn sender_json(asker: &Asker) -> String {
     String::from_utf8_lossy(json.as_bytes()).into_owned()
 }
 
+/// Whether Kubernetes, which makes its file before clawinit starts, wants a report.
+pub fn kubernetes_wants_one() -> bool {
+    descriptors::is_there(KUBERNETES)
+}
+
 /// Writes the report whole, in one call. A link in its place is not followed, a pipe without a
 /// reader not waited for. `Ok(false)`: there is nowhere to write it.
 pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errno> {
@@ -413,7 +433,7 @@ pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errn
         libc::O_WRONLY | libc::O_TRUNC | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = match place {
         TerminationLog::Off => return Ok(false),
-        TerminationLog::IfPresent => match File::open(c"/dev/termination-log", flags) {
+        TerminationLog::IfPresent => match File::open(KUBERNETES, flags) {
             Ok(file) => file,
             Err(Errno(libc::ENOENT)) => return Ok(false),
             Err(errno) => return Err(errno),
@@ -429,7 +449,7 @@ pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errn
     }
 }
 
-/// Text of at most 4,096 bytes on the stack; the end of what does not fit is lost.
+/// Text of at most 4,096 bytes; the end of what does not fit is lost.
 pub struct Buffer {
     bytes: [u8; MAX_BYTES],
     length: usize,
@@ -491,7 +511,16 @@ impl<'a> Escaped<'a> {
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
+        // Nearly always that is all of it.
+        let plain = text.find(|c: char| c.is_control() || self.json && matches!(c, '"' | '\\'));
+        let plain = plain.unwrap_or(text.len());
+        let mut rest = text;
+        if plain <= self.left {
+            self.left -= plain;
+            self.to.write_str(&text[..plain])?;
+            rest = &text[plain..];
+        }
+        for c in rest.chars() {
             match c {
                 '"' | '\\' if self.json => self.put(format_args!("\\{c}"), 2)?,
                 c if c.is_control() => self.put(format_args!("\\u{:04x}", c as u32), 6)?,

@@ -63,6 +63,30 @@ impl Stamp {
     }
 }
 
+/// How generations ended, counted over all starts on the folder. A process cannot count
+/// its own end, and its counters die with it: the next one counts it, at its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// In order, by a stop.
+    pub stop: u64,
+    /// In order, by a restart.
+    pub restart: u64,
+    /// Any other way: killed, crashed, without power, or unable to write that it ended.
+    pub killed: u64,
+}
+
+impl Ended {
+    /// With the end of the generation that left `state`.
+    pub fn with(mut self, state: &State) -> Self {
+        *match (state.status, state.reason) {
+            (Status::Stopped, Some(Reason::Stop)) => &mut self.stop,
+            (Status::Stopped, Some(Reason::Restart)) => &mut self.restart,
+            (Status::Stopped, None) | (Status::Running | Status::Stopping, _) => &mut self.killed,
+        } += 1;
+        self
+    }
+}
+
 /// The contents of `state.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -82,8 +106,14 @@ pub struct State {
     pub started_at: u64,
     /// When this was written, seconds since 1970.
     pub saved_at: u64,
-    /// How long the last drain took.
+    /// How long the drain took that ended this generation, or the one before it.
     pub drain_ms: Option<u64>,
+    /// How long that drain took to bring the state to the disk. Whoever asks for metrics
+    /// never sees a save at the end of its own process, so the next generation tells of it.
+    pub save_us: Option<u64>,
+    /// How the generations before this one ended; none did in a file of an older gateway.
+    #[serde(default)]
+    pub ended: Ended,
     /// How the memory file looked when it was closed in order.
     pub memory: Option<Stamp>,
 }

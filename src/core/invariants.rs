@@ -7,7 +7,7 @@ use super::action::{Action, Note};
 use super::event::Event;
 use super::exit::End;
 use super::phase::{Limit, Phase, State};
-use super::step::KILL_WAIT;
+use super::step::{KILL_WAIT, is_timeless};
 use crate::config::Config;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub fn check(
             )
             || after.last == Some(End::Survived),
     );
+
+    holds("a timeless event changes nothing", !is_timeless(before, event) || before == after);
 
     let limit = |state: &State| match state.phase {
         Phase::Stopping { limit, .. } | Phase::Sweeping { limit, .. } => Some(limit),

@@ -17,4 +17,4 @@ pub use backoff::Crashes;
 pub use event::{Event, StartFailure};
 pub use exit::{End, Status, exit_code};
 pub use phase::{Cause, Limit, Next, Phase, State, Stop};
-pub use step::{KILL_WAIT, SWEEP_SIGNAL, step};
+pub use step::{KILL_WAIT, SWEEP_SIGNAL, is_timeless, step};

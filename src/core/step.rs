@@ -41,6 +41,14 @@ pub fn step(config: &Config, state: &mut State, now: Duration, event: Event) -> 
     todo
 }
 
+/// Whether `step` takes no look at `now` and leaves the state as it is: so it is with what comes
+/// by the thousand, signals to pass on and orphans, while a child runs.
+pub fn is_timeless(state: &State, event: Event) -> bool {
+    matches!(state.phase, Phase::Running)
+        && state.child.is_some()
+        && matches!(event, Event::Forward(_) | Event::Reaped { .. })
+}
+
 struct Step<'a> {
     config: &'a Config,
     state: &'a mut State,

@@ -3,7 +3,7 @@
 use super::Init;
 use super::exporter::Exporter;
 use crate::config::{ExitWhen, KillMode, Manners};
-use crate::core::{End, Event, Phase, SWEEP_SIGNAL, StartFailure, Status};
+use crate::core::{Event, Phase, SWEEP_SIGNAL, StartFailure, Status};
 use crate::kernel::signals;
 use crate::kernel::spawn::{self, Failure, Program, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, kill, reap};
@@ -71,9 +71,7 @@ impl Init {
             }
             Err(failure) => {
                 self.note_start_failed(failure);
-                let failed = judge(failure);
-                self.keep_end(End::NotStarted(failed.code), false, Duration::ZERO);
-                Event::StartFailed(failed)
+                Event::StartFailed(judge(failure))
             }
         }
     }

@@ -41,11 +41,16 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    /// One that is due at once.
-    pub(super) fn new(listen: &CStr, log_format: &CStr, log_level: &CStr) -> Exporter {
+    /// One that is due at once. `environment`: what it is told of clawinit's own.
+    pub(super) fn new(
+        listen: &CStr,
+        log_format: &CStr,
+        log_level: &CStr,
+        environment: impl Iterator<Item = &'static CStr>,
+    ) -> Exporter {
         Exporter {
             words: [NAME, listen, log_format, log_level].map(CStr::to_owned),
-            environment: Environment::new(std::iter::empty(), |_| false, Vec::new()),
+            environment: Environment::new(environment, |_| false, &[]),
             pid: None,
             started: Duration::ZERO,
             next: Some(Duration::ZERO),

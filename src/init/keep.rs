@@ -14,8 +14,6 @@ use std::time::Duration;
 #[derive(Default)]
 pub(super) struct Kept {
     pub page: Writer,
-    /// When clawinit began.
-    born: Duration,
     /// When the request came that the child was not told of yet.
     untold: Option<Duration>,
     /// When the restart began that the next generation will end, and whether somebody asked.
@@ -25,11 +23,6 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Before the page is there.
-    pub fn new(born: Duration) -> Kept {
-        Kept { born, ..Kept::default() }
-    }
-
     /// Whether the child got SIGKILL from clawinit.
     pub fn overdue(&self) -> bool {
         self.overdue
@@ -48,8 +41,9 @@ impl Init {
             return false;
         }
         let config = &self.config;
-        let born = self.kept.born;
-        let born_realtime = clock::realtime().saturating_sub(clock::monotonic() - born);
+        // clawinit itself began some microseconds before: to look at the clock then would have
+        // made the child wait.
+        let (born, born_realtime) = (clock::monotonic(), clock::realtime());
         let mut command = Vec::new();
         for word in &self.command.0 {
             command.extend_from_slice(word.to_bytes_with_nul());

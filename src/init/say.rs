@@ -6,7 +6,7 @@ use crate::cli::Refused;
 use crate::config::{KillMode, Level, LogFormat, TerminationLog};
 use crate::core::{Action, Cause, End, Event, Note, Phase, Status};
 use crate::kernel::entry::Start;
-use crate::kernel::signals::Sender;
+use crate::kernel::signals::{Received, Sender};
 use crate::kernel::spawn::{Failure, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, process};
 use crate::report::{self, Asker, Log, Span, Value, Words};
@@ -146,9 +146,13 @@ impl Init {
 
     // ---- signals ----
 
-    /// One of our own verbs asked for a stop or a restart, and waits for what comes of it.
-    pub(super) fn verb_asked(&mut self, pid: i32) {
-        if self.verbs.len() < VERBS_WAITED_FOR && !self.verbs.contains(&pid) {
+    /// Whoever sent this may be one of our own verbs, which waits for what comes of a request.
+    pub(super) fn wait_for_verb(&mut self, received: Received) {
+        if let (true, Sender::Process { pid, .. }) = (received.is_of_a_verb(), received.sender)
+            && pid > 0
+            && self.verbs.len() < VERBS_WAITED_FOR
+            && !self.verbs.contains(&pid)
+        {
             self.verbs.push(pid);
         }
     }
@@ -163,6 +167,9 @@ impl Init {
     }
 
     pub(super) fn note_received(&mut self, signal: Signal) {
+        if !self.log.wants(Level::Debug) {
+            return;
+        }
         let fields = [("signal", Value::Text(&signal))];
         self.log.line(Level::Debug, "signal-received", format_args!("Received {signal}"), &fields);
     }

@@ -3,17 +3,17 @@
 use super::Init;
 use super::exporter::Exporter;
 use super::keep::Kept;
-use crate::config::{Config, Level, LogFormat, Manners, Subreaper};
+use crate::config::{Config, Level, LogFormat, Manners, Subreaper, TerminationLog};
 use crate::core::State;
 use crate::kernel::cgroup::Memory;
 use crate::kernel::entry::{self, Start};
 use crate::kernel::spawn::{self, Environment};
 use crate::kernel::terminal::Terminal;
-use crate::kernel::{clock, kill, process, signals};
+use crate::kernel::{kill, process, signals};
 use crate::leftovers::Leftovers;
 use crate::report::{self, Command, Log, Span, Story};
 use crate::watch::PortWatch;
-use std::ffi::CString;
+use std::ffi::CStr;
 
 impl Init {
     pub(super) fn new(start: &Start, mut config: Config, command: usize) -> Init {
@@ -22,9 +22,8 @@ impl Init {
         let mut argv: Vec<_> = command.0.iter().map(|word| word.as_ptr()).collect();
         argv.push(std::ptr::null());
         let drop_in = config.manners != Manners::Clawinit;
-        let now = clock::monotonic();
         Init {
-            state: State::new(now.as_nanos() as u64),
+            state: State::new(process::random()),
             log: Log::new(super::say::name(start), config.log_level, config.log_format),
             story: Story::default(),
             places: spawn::places(command.0[0]),
@@ -45,7 +44,7 @@ impl Init {
             verbs: Vec::new(),
             memory: Memory::default(),
             oom_before: None,
-            kept: Kept::new(now),
+            kept: Kept::default(),
             exporter: None,
             config,
         }
@@ -80,7 +79,7 @@ impl Init {
     }
 
     /// What can wait until the child runs.
-    pub(super) fn settle(&mut self, warnings: &[String]) {
+    pub(super) fn settle(&mut self, start: &Start, warnings: &[String]) {
         entry::on_panic(super::say::panicked);
         if self.config.can_restart() {
             self.folder = process::folder();
@@ -92,6 +91,12 @@ impl Init {
             }
         }
         process::leave_folder();
+        // Now, because an exit is waited for.
+        if self.config.termination_log == TerminationLog::IfPresent
+            && !report::kubernetes_wants_one()
+        {
+            self.config.termination_log = TerminationLog::Off;
+        }
         if self.config.manners == Manners::Clawinit {
             self.look_at_memory();
             let has_page = self.open_page();
@@ -100,7 +105,10 @@ impl Init {
                     LogFormat::Text => c"text",
                     LogFormat::Json => c"json",
                 };
-                Exporter::new(listen, format, report::level_name(self.config.log_level))
+                // By this it knows whether its lines go to the journal.
+                let journal = |v: &&CStr| v.to_bytes().starts_with(b"JOURNAL_STREAM=");
+                let level = report::level_name(self.config.log_level);
+                Exporter::new(listen, format, level, start.variables().filter(journal))
             });
         }
         for warning in warnings {
@@ -138,14 +146,15 @@ impl Init {
 /// its own, and with what the child may want to know of us.
 fn environment(start: &Start, config: &Config) -> Environment {
     if config.manners != Manners::Clawinit {
-        return Environment::new(start.variables(), |_| false, Vec::new());
+        return Environment::new(start.variables(), |_| false, &[]);
     }
-    let mut added = Vec::new();
-    added.extend(CString::new(format!("CLAWINIT_PID={}", process::pid())));
-    if config.can_restart()
-        && let Some(code) = config.restart_code
-    {
-        added.extend(CString::new(format!("CLAWINIT_RESTART_CODE={code}")));
+    let pid = ("CLAWINIT_PID", if config.is_pid1 { 1 } else { process::pid() as u32 });
+    let ours = |name: &[u8]| name.starts_with(b"CLAWINIT_");
+    match config.restart_code.filter(|_| config.can_restart()) {
+        Some(code) => {
+            let code = ("CLAWINIT_RESTART_CODE", u32::from(code));
+            Environment::new(start.variables(), ours, &[pid, code])
+        }
+        None => Environment::new(start.variables(), ours, &[pid]),
     }
-    Environment::new(start.variables(), |name| name.starts_with(b"CLAWINIT_"), added)
 }

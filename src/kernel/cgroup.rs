@@ -22,30 +22,39 @@ impl Memory {
     }
 }
 
-/// Files that may count it, the most telling first. In a container `/proc/self/cgroup` may name
-/// a path that only the host has; the mount then begins at our own group.
+/// Files that may count it, the most telling first.
 fn places() -> Vec<CString> {
     let mut groups = [0; 4096];
     let groups = read(c"/proc/self/cgroup", &mut groups);
+    let paths = paths(groups, "memory", ["memory.events", "memory.oom_control"]);
+    paths.filter_map(|path| CString::new(path).ok()).collect()
+}
+
+/// Where a file of a control group may be, given the group's `/proc/PID/cgroup`: `files` has its
+/// name in version 2, then in version 1. In a container that may name a path that only the host
+/// has; the mount then begins at our own group.
+pub fn paths(
+    groups: &str,
+    controller: &str,
+    files: [&'static str; 2],
+) -> impl Iterator<Item = String> {
     let path = |wanted: &str| {
         // "4:memory:/docker/12ab" in version 1, "0::/docker/12ab" in version 2.
-        groups.lines().find_map(|line| {
+        let found = groups.lines().find_map(|line| {
             let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
             controllers.split(',').any(|name| name == wanted).then_some(path)
-        })
+        });
+        found.unwrap_or_default().trim_end_matches('/').to_owned()
     };
-    let mut places = Vec::new();
-    for (root, wanted, file) in [
-        ("/sys/fs/cgroup", "", "memory.events"),
-        ("/sys/fs/cgroup/unified", "", "memory.events"),
-        ("/sys/fs/cgroup/memory", "memory", "memory.oom_control"),
-    ] {
-        let own = path(wanted).unwrap_or_default().trim_end_matches('/');
-        for path in [own, ""] {
-            places.extend(CString::new(format!("{root}{path}/{file}")));
-        }
-    }
+    let of_version_1 = format!("/sys/fs/cgroup/{controller}");
+    let places = [
+        ("/sys/fs/cgroup".to_owned(), path(""), files[0]),
+        ("/sys/fs/cgroup/unified".to_owned(), path(""), files[0]),
+        (of_version_1, path(controller), files[1]),
+    ];
     places
+        .into_iter()
+        .flat_map(|(root, path, file)| [format!("{root}{path}/{file}"), format!("{root}/{file}")])
 }
 
 /// The line `oom_kill N` of either version's file.

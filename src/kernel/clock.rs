@@ -17,6 +17,11 @@ pub fn realtime() -> Duration {
     read(libc::CLOCK_REALTIME)
 }
 
+/// What this process has had of a CPU (`CLOCK_PROCESS_CPUTIME_ID`).
+pub fn cpu_time() -> Duration {
+    read(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
 fn read(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is ours and large enough. No clock of these can fail (clock_gettime(2)).

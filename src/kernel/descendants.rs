@@ -52,11 +52,12 @@ pub const TICK: Duration = Duration::from_millis(10);
 /// down to a tick.
 pub fn born(pid: i32) -> Option<Duration> {
     let mut buffer = [0; 512];
-    let stat = std::str::from_utf8(read(pid, "stat", &mut buffer)).ok()?;
-    // The name in parentheses may hold blanks and parentheses; field 3 is behind it.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let ticks: u32 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
-    Some(TICK * ticks)
+    let stat = read(pid, "stat", &mut buffer);
+    // The name in parentheses may hold anything but what is behind it: field 3.
+    let end = stat.windows(2).rposition(|two| two == b") ")?;
+    let fields = std::str::from_utf8(&stat[end + 2..]).ok()?;
+    let ticks: u64 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
+    Some(Duration::from_millis(ticks.saturating_mul(TICK.as_millis() as u64)))
 }
 
 /// The pid that was given out last in our PID namespace: field 5 of `/proc/loadavg`. 0 where

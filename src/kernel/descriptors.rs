@@ -56,6 +56,15 @@ pub(super) fn above_standard(fd: i32) -> Result<i32, Errno> {
     moved.map(|fd| fd as i32)
 }
 
+/// Whether there is anything by this name, a link that leads nowhere included.
+pub fn is_there(path: &CStr) -> bool {
+    // SAFETY: plain data, which the kernel fills.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, `stat` ours.
+    let result = unsafe { libc::lstat(path.as_ptr(), &raw mut stat) };
+    Errno::check(i64::from(result)) != Err(Errno(libc::ENOENT))
+}
+
 /// What a descriptor refers to, as `st_mode & S_IFMT` of inode(7); 0 where it is closed.
 pub(super) fn kind(fd: i32) -> libc::mode_t {
     // SAFETY: plain data, which the kernel fills.
@@ -140,6 +149,31 @@ pub(super) fn hand_on(fd: i32, number: i32) {
         }
     }
     close_range(number + 1, i32::MAX);
+}
+
+/// In a helper of our own: what it was handed as [`super::spawn::HANDED`]. To be taken once.
+pub fn handed() -> std::fs::File {
+    // SAFETY: whoever started us put it there for us, and nothing else of this program owns it.
+    unsafe { std::os::fd::FromRawFd::from_raw_fd(super::spawn::HANDED) }
+}
+
+/// In a helper of our own: puts `/dev/null` in the place of standard input and output, which are
+/// the child's: whoever reads its output waits for the last one who could write to it.
+pub fn let_go_of_input_and_output() {
+    // SAFETY: a C string; the numbers are the process's own, and no `File` has them.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        for fd in [0, 1] {
+            if null == -1 {
+                libc::close(fd);
+            } else {
+                libc::dup2(null, fd);
+            }
+        }
+        if null > 2 {
+            libc::close(null);
+        }
+    }
 }
 
 /// close_range(2), both ends included.

@@ -67,10 +67,13 @@ pub fn on_panic(hook: fn(&str, &dyn std::fmt::Display)) {
     }));
 }
 
-/// Makes a program's `main` of [`start`].
+/// Makes a program's `main` of [`start`], with memory that needs no system call.
 #[macro_export]
 macro_rules! entry {
     () => {
+        #[global_allocator]
+        static MEMORY: $crate::kernel::memory::Arena = $crate::kernel::memory::Arena::new();
+
         /// # Safety
         /// For the C library to call, once.
         #[unsafe(no_mangle)]

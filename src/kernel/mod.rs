@@ -10,6 +10,7 @@ pub mod descendants;
 pub mod descriptors;
 pub mod entry;
 pub mod kill;
+pub mod memory;
 pub mod output;
 pub mod page;
 pub mod port;

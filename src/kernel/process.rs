@@ -11,10 +11,24 @@ pub fn pid() -> i32 {
     unsafe { libc::getpid() }
 }
 
+/// How many bytes a page of memory has: `/proc` counts resident memory in pages.
+pub fn page_bytes() -> u64 {
+    // SAFETY: takes a number. The kernel always knows its page size (sysconf(3)).
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
 /// Its parent's pid; 0 when that one is outside the PID namespace.
 pub fn parent() -> i32 {
     // SAFETY: cannot fail, touches no memory.
     unsafe { libc::getppid() }
+}
+
+/// Eight bytes that the kernel chose at random for this process (AT_RANDOM of getauxval(3)).
+pub fn random() -> u64 {
+    // SAFETY: reads the auxiliary vector, which stays as the kernel laid it out.
+    let bytes = unsafe { libc::getauxval(libc::AT_RANDOM) } as *const [u8; 8];
+    // SAFETY: the address of 16 bytes, or null where there is none.
+    unsafe { bytes.as_ref() }.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 /// Orphans among the descendants become our children (PR_SET_CHILD_SUBREAPER).

@@ -105,6 +105,11 @@ pub fn give_back(mask: Mask) {
     set_mask(mask);
 }
 
+/// Blocks these signals and no others: for a helper that has nothing to do when they come.
+pub fn block_only(signals: &[Signal]) {
+    set_mask(Mask(signals.iter().fold(0, |mask, signal| mask | 1 << (signal.number() - 1))));
+}
+
 /// Gives SIGCHLD its default disposition, since children of a process that ignores it leave no
 /// status behind and wait(2) says ECHILD, and returns whether it was ignored.
 pub fn expect_children() -> bool {

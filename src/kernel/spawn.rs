@@ -10,6 +10,7 @@ use super::signals::{self, Mask};
 use super::terminal::Terminal;
 use super::{Errno, descriptors, process};
 use crate::signal::Signal;
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Write;
 use std::mem::MaybeUninit;
@@ -74,7 +75,14 @@ pub enum Step {
 const STACK_BYTES: usize = 12 * 1024;
 
 #[repr(align(16))]
-struct Stack(MaybeUninit<[u8; STACK_BYTES]>);
+struct Stack(UnsafeCell<MaybeUninit<[u8; STACK_BYTES]>>);
+
+// SAFETY: only one child is on it at a time: `spawn` needs all signals blocked, as they are in a
+// program with one thread, which stands still until the child has left.
+unsafe impl Sync for Stack {}
+
+/// Not in `spawn`'s own frame: to make room for it there touches each page of it.
+static STACK: Stack = Stack(UnsafeCell::new(MaybeUninit::uninit()));
 
 struct Start<'a, 'b> {
     program: &'a mut Program<'b>,
@@ -85,13 +93,11 @@ struct Start<'a, 'b> {
 /// blocked.
 pub fn spawn(program: &mut Program) -> Result<i32, Failure> {
     let mut start = Start { program, failure: None };
-    let mut stack = Stack(MaybeUninit::uninit());
-    // SAFETY: the stack grows down from its aligned end and lives until this function returns,
-    // which is after the child has left it: CLONE_VFORK holds us until it has executed its
-    // program or exited. Until then it alone touches `start`. It shares no signal handlers
+    // SAFETY: the stack grows down from its aligned end, and is the child's alone: CLONE_VFORK
+    // holds us until it has executed its program or exited. Until then it alone touches `start`. It shares no signal handlers
     // (no CLONE_SIGHAND) and no descriptors (no CLONE_FILES), so what it changes is its own.
     let pid = unsafe {
-        let top = stack.0.as_mut_ptr().cast::<c_void>().byte_add(STACK_BYTES);
+        let top = STACK.0.get().cast::<c_void>().byte_add(STACK_BYTES);
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         libc::clone(child, top, flags, (&raw mut start).cast())
     };
@@ -112,11 +118,10 @@ pub fn spawn(program: &mut Program) -> Result<i32, Failure> {
 /// other. No privilege is needed for it, and no exit signal comes of it. One that cannot be made
 /// ends it: the command's own start will tell why.
 pub fn use_up_pids(count: u8) {
-    let mut stack = Stack(MaybeUninit::uninit());
     for _ in 0..count {
         // SAFETY: as in `spawn`; the process touches nothing but this stack.
         let pid = unsafe {
-            let top = stack.0.as_mut_ptr().cast::<c_void>().byte_add(STACK_BYTES);
+            let top = STACK.0.get().cast::<c_void>().byte_add(STACK_BYTES);
             libc::clone(leave, top, libc::CLONE_VM | libc::CLONE_VFORK, std::ptr::null_mut())
         };
         if pid == -1 {
@@ -172,7 +177,7 @@ fn become_program(program: &mut Program) -> Failure {
     if let Err(failure) = steps() {
         return failure;
     }
-    program.environment.name_listener(process::pid());
+    program.environment.name_listener();
     if program.ignores_children {
         signals::ignore_children();
     }
@@ -243,13 +248,15 @@ impl Environment {
     pub fn new(
         given: impl Iterator<Item = &'static CStr>,
         drop: impl Fn(&[u8]) -> bool,
-        added: Vec<CString>,
+        added: &[(&str, u32)],
     ) -> Environment {
         let mut env = Environment { pointers: Vec::new(), generation: None, listener: None };
-        let mut own = [0; 48];
-        let own = number(&mut own, "LISTEN_PID", process::pid() as u32);
+        let names_us = |variable: &CStr| {
+            variable.to_bytes().starts_with(b"LISTEN_PID=")
+                && variable == number(&mut [0; 48], "LISTEN_PID", process::pid() as u32)
+        };
         for variable in given {
-            if variable == own {
+            if names_us(variable) {
                 env.listener = Some((env.pointers.len(), Box::new([0; 48])));
             }
             if !drop(variable.to_bytes()) {
@@ -257,7 +264,10 @@ impl Environment {
             }
         }
         // The process keeps its environment for life.
-        env.pointers.extend(added.into_iter().map(|variable| variable.into_raw().cast_const()));
+        env.pointers.extend(added.iter().map(|(name, value)| {
+            let text: &mut [u8; 48] = Box::leak(Box::new([0; 48]));
+            number(text, name, *value).as_ptr()
+        }));
         env.pointers.push(std::ptr::null());
         env
     }
@@ -274,16 +284,32 @@ impl Environment {
 
     /// Sets `LISTEN_PID` where it named clawinit. Called in the child, on memory that is the
     /// parent's too.
-    fn name_listener(&mut self, pid: i32) {
+    fn name_listener(&mut self) {
         if let Some((place, text)) = &mut self.listener {
-            self.pointers[*place] = number(text.as_mut(), "LISTEN_PID", pid as u32).as_ptr();
+            let pid = process::pid() as u32;
+            self.pointers[*place] = number(text.as_mut(), "LISTEN_PID", pid).as_ptr();
         }
     }
 }
 
+/// `NAME=number`. Not by `core::fmt`, whose code would be read in before the child starts.
 fn number<'a>(text: &'a mut [u8; 48], name: &str, number: u32) -> &'a CStr {
-    let mut rest = &mut text[..];
-    let _ = write!(SliceWriter(&mut rest), "{name}={number}\0");
+    let mut digits = [0; 10];
+    let mut first = digits.len();
+    let mut rest = number;
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let mut end = 0;
+    for part in [name.as_bytes(), b"=", &digits[first..], b"\0"] {
+        text[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
+    }
     CStr::from_bytes_until_nul(text).unwrap_or(c"")
 }
 

@@ -15,8 +15,13 @@ impl Terminal {
 
     /// Whether our own group is in its foreground.
     fn is_ours(self) -> bool {
-        // SAFETY: both touch no memory; a descriptor that is closed or no terminal makes it -1.
-        let (now, own) = unsafe { (libc::tcgetpgrp(self.fd), libc::getpgrp()) };
+        // SAFETY: touches no memory; a descriptor that is closed or no terminal makes it -1.
+        let now = unsafe { libc::tcgetpgrp(self.fd) };
+        if now < 0 {
+            return false;
+        }
+        // SAFETY: touches no memory.
+        let own = unsafe { libc::getpgrp() };
         // Groups outside our PID namespace are all 0. A read tells them apart: in the background
         // it fails, since SIGTTIN is blocked, and a read of nothing takes nothing.
         // SAFETY: no byte is written to the null pointer.

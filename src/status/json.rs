@@ -162,11 +162,17 @@ fn settings(json: &mut Json, page: &Snapshot) {
     json.close('}');
 }
 
+/// How many parents of zombies, and how many orphans, are listed: whoever asks the exporter again
+/// and again must not get a megabyte each time.
+const LISTED: usize = 64;
+
 fn take_in(json: &mut Json, census: &Census) {
     json.open("census", '{');
     json.put("processes", Value::Number(census.processes as i64));
+    let zombies: u64 = census.zombies.iter().map(|parent| parent.count).sum();
+    json.put("zombie_count", Value::Number(zombies as i64));
     json.open("zombies", '[');
-    for zombies in &census.zombies {
+    for zombies in census.zombies.iter().take(LISTED) {
         json.item('{');
         json.put("parent", Value::Number(zombies.parent.into()));
         json.put("name", Value::Text(&zombies.name));
@@ -174,8 +180,9 @@ fn take_in(json: &mut Json, census: &Census) {
         json.close('}');
     }
     json.close(']');
+    json.put("orphan_count", Value::Number(census.orphans.len() as i64));
     json.open("orphans", '[');
-    for orphan in &census.orphans {
+    for orphan in census.orphans.iter().take(LISTED) {
         json.item('{');
         json.put("pid", Value::Number(orphan.pid.into()));
         json.put("name", Value::Text(&orphan.name));

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 const KNOWN_BYTES: usize = at::USED * 8;
 
 /// How long to try for a page that is not being written at that moment. A change takes
-/// nanoseconds; PID 1 would have to be stopped in the midst of one.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// nanoseconds; PID 1 would have to be stopped in the midst of one, or to wait for a processor.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a page cannot be read.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use crate::config::{
 };
 use crate::kernel::descriptors;
 use crate::kernel::entry::Start;
-use crate::report::{self, Words};
+use crate::report::{self, Value, Words};
 use crate::signal::{self, Signal, SignalSet};
-use serde_json::Value;
+use crate::status::json::Json;
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::time::Duration;
@@ -283,29 +283,34 @@ impl Findings {
 
     /// The same for programs.
     fn json(&self) -> String {
-        let quoted = |text: &str| Value::from(text).to_string();
-        let or_null = |text: Option<&str>| text.map_or("null".to_owned(), quoted);
-        let list = |lines: &[String]| -> String {
-            let quoted: Vec<String> = lines.iter().map(|line| quoted(line)).collect();
-            quoted.join(",")
+        let or_null = |json: &mut Json, name: &str, text: Option<&String>| match text {
+            Some(text) => json.put(name, Value::Text(text)),
+            None => json.put(name, Value::Null),
         };
-        let settings: Vec<String> = self
-            .settings
-            .iter()
-            .map(|Setting { name, value, from }| {
-                let (value, from) = (or_null(value.as_deref()), quoted(from));
-                format!("\"{name}\":{{\"value\":{value},\"from\":{from}}}")
-            })
-            .collect();
-        format!(
-            "{{\"command\":{},\"path\":{},\"problem\":{},\"settings\":{{{}}},\"warnings\":[{}],\"notes\":[{}]}}\n",
-            quoted(&self.command),
-            or_null(self.found.as_ref().ok().map(String::as_str)),
-            or_null(self.found.as_ref().err().map(String::as_str)),
-            settings.join(","),
-            list(&self.warnings),
-            list(&self.notes),
-        )
+        let mut json = Json::object();
+        json.put("command", Value::Text(&self.command));
+        or_null(&mut json, "path", self.found.as_ref().ok());
+        or_null(&mut json, "problem", self.found.as_ref().err());
+        json.open("settings", '{');
+        for Setting { name, value, from } in &self.settings {
+            json.open(name, '{');
+            or_null(&mut json, "value", value.as_ref());
+            json.put("from", Value::Text(from));
+            json.close('}');
+        }
+        json.close('}');
+        for (name, lines) in [("warnings", &self.warnings), ("notes", &self.notes)] {
+            json.open(name, '[');
+            for line in lines {
+                json.item('{');
+                json.put("message", Value::Text(line));
+                json.close('}');
+            }
+            json.close(']');
+        }
+        let mut line = json.end();
+        line.push('\n');
+        line
     }
 }
 

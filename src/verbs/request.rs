@@ -231,6 +231,10 @@ fn request(
     if asked == Asked::Stop && wait.before.phase == Some(Phase::Stopping) {
         let asker = wait.before.stop.map(|stop| stop.asker);
         let by = asker.map_or("somebody".to_owned(), |asker| asker.to_string());
+        if options.wait {
+            // What follows cannot depend on it: clawinit may be gone at this moment.
+            let _ = signals::send_as_verb(found.pid, Signal::CHLD);
+        }
         progress.line(&format!("a stop is under way already, asked for by {by}"))?;
     } else {
         let signal = wait.signal()?;

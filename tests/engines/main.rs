@@ -17,7 +17,13 @@ mod docker;
 mod init_path;
 mod kubernetes;
 mod manifests;
+mod openclaw;
 mod podman;
+mod systemd;
+mod troubleshooting;
+
+mod monitoring;
+mod rules;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::os::unix::process::CommandExt;
@@ -45,7 +51,18 @@ macro_rules! group {
 }
 
 fn groups() -> Vec<Group> {
-    vec![
+    let mut groups = vec![
+        group! { rules:
+            promtool_accepts_rules_and_configuration,
+            each_alert_fires_in_its_case_and_stays_quiet_in_another,
+            each_alert_says_how_bad_it_is_and_what_to_type_next,
+            every_expression_of_the_dashboard_parses,
+            rules_and_dashboard_name_documented_metrics_only,
+            the_dashboard_is_one_that_grafana_takes,
+        },
+        group! { monitoring:
+            prometheus_sees_a_restart_and_fires_the_alert_of_a_slow_stop,
+        },
         group! { docker:
             the_scratch_image_runs_without_root_and_capabilities_on_a_read_only_root,
             the_dockerfile_of_the_readme_works_with_the_command_below_it,
@@ -122,7 +139,34 @@ fn groups() -> Vec<Group> {
             with_one_process_namespace_for_the_pod_the_verbs_work_as_well,
             what_a_restart_costs_is_measured_by_a_command,
         },
-    ]
+        group! { systemd:
+            systemd_finds_no_fault_and_the_exposure_that_the_documentation_names,
+            systemctl_stop_ends_everything_in_the_gateways_own_time,
+            systemctl_kill_usr1_restarts_in_place_with_the_memory_kept,
+            systemctl_reload_returns_when_the_next_generation_is_ready,
+            a_crash_of_the_gateway_is_made_good_in_place_and_one_of_clawinit_by_systemd,
+            a_crash_without_clawinit_is_made_good_by_systemd,
+            the_restart_code_brings_the_gateway_back_whatever_restart_says,
+            codes_that_no_start_mends_bring_nothing_back,
+            gateway_stop_on_the_host_leaves_the_unit_down,
+            nothing_outlives_a_stop_and_kill_mode_process_would_let_it,
+            a_gateway_that_does_not_leave_is_killed_by_clawinit_before_systemd_would,
+            lines_in_the_journal_have_their_levels,
+            the_quadlet_runs_restarts_and_stops_the_container,
+        },
+        group! { troubleshooting:
+            what_the_page_shows_is_what_the_demonstration_prints,
+        },
+    ];
+    // Nobody else has the packages: `make test-openclaw` brings them.
+    if openclaw::wanted() {
+        groups.push(group! { openclaw:
+            it_lives_restarts_and_stops_under_clawinit,
+            below_another_init_it_is_the_same,
+            a_boot_after_sigkill_starts_with_another_pid,
+        });
+    }
+    groups
 }
 
 fn main() -> ExitCode {

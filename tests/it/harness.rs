@@ -7,6 +7,7 @@
 use crate::sys;
 use serde_json::Value;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -17,8 +18,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// No wait of these tests is longer: well past what anything here takes, on a busy machine too.
-const BOUND: Duration = Duration::from_secs(20);
+thread_local! {
+    /// No wait of this thread is longer: well past what anything here takes, on a busy machine too.
+    /// Other inits, which may well hang, get less (`tests/conformance`).
+    pub static BOUND: Cell<Duration> = const { Cell::new(Duration::from_secs(20)) };
+}
 
 /// How often a wait looks at what has no way to tell us (files of `/proc`).
 const LOOK: Duration = Duration::from_millis(1);
@@ -32,6 +36,16 @@ pub fn clawinit() -> PathBuf {
 /// This test binary, which plays the children too.
 pub fn probe() -> PathBuf {
     std::env::current_exe().expect("the path of the test binary")
+}
+
+/// Whether a process of ours may make the namespaces that the launcher makes.
+pub fn namespaces_work() -> std::io::Result<()> {
+    let tried = Command::new(probe()).args(["probe", "can-launch"]).output()?;
+    if tried.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&tried.stdout).trim().to_string();
+    Err(std::io::Error::other(why))
 }
 
 /// A folder that goes with the value.
@@ -148,7 +162,7 @@ impl Lines {
     /// Waits until `wanted` finds something in what has been written.
     fn wait<T>(&self, mut wanted: impl FnMut(&str) -> Option<T>) -> Option<T> {
         let (written, changed) = &*self.0;
-        let end = Instant::now() + BOUND;
+        let end = Instant::now() + BOUND.get();
         let mut now = written.lock().expect("lines");
         loop {
             if let Some(found) = wanted(&now.text) {
@@ -162,10 +176,11 @@ impl Lines {
         }
     }
 
-    fn wait_end(&self) {
+    pub fn wait_end(&self) {
         let (written, changed) = &*self.0;
         let now = written.lock().expect("lines");
-        let (_now, waited) = changed.wait_timeout_while(now, BOUND, |w| !w.ended).expect("lines");
+        let (_now, waited) =
+            changed.wait_timeout_while(now, BOUND.get(), |w| !w.ended).expect("lines");
         assert!(!waited.timed_out(), "the output did not come to its end");
     }
 }
@@ -547,6 +562,22 @@ impl Run {
         std::fs::read_to_string(&path).unwrap_or_else(|e| self.fail(&format!("{path}: {e}")))
     }
 
+    /// A file of `/proc/PID` of a process by its pid in the namespace; none where it is gone.
+    pub fn proc_inside(&self, pid: i32, name: &str) -> Option<String> {
+        std::fs::read_to_string(format!("/proc/{}/root/proc/{pid}/{name}", self.first)).ok()
+    }
+
+    /// Where the descriptors of such a process lead to, by their numbers.
+    pub fn descriptors_inside(&self, pid: i32) -> BTreeMap<i32, String> {
+        let folder = std::fs::read_dir(format!("/proc/{}/root/proc/{pid}/fd", self.first));
+        let one = |entry: std::io::Result<std::fs::DirEntry>| {
+            let entry = entry.ok()?;
+            let to = std::fs::read_link(entry.path()).ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, to.display().to_string()))
+        };
+        folder.into_iter().flatten().filter_map(one).collect()
+    }
+
     /// A field of `/proc/PID/status` of clawinit.
     pub fn status(&self, field: &str) -> String {
         status_field(&self.proc("status"), field)
@@ -817,7 +848,7 @@ pub fn status_field(status: &str, field: &str) -> Option<String> {
 
 /// Asks again and again, within the bound.
 pub fn until<T>(_what: &str, mut wanted: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + BOUND;
+    let end = Instant::now() + BOUND.get();
     loop {
         if let Some(found) = wanted() {
             return Some(found);

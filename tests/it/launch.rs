@@ -16,6 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, setpgid, setsid};
@@ -23,6 +24,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::process::Command;
 
 /// Where clawinit is to run, as the test wrote it in flags.
 #[derive(Default)]
@@ -31,6 +33,14 @@ struct Place {
     under: bool,
     /// No `/proc`: an empty file system lies over it.
     no_proc: bool,
+    /// The limit of open descriptors.
+    descriptors: Option<u64>,
+    /// `/proc` stays the one of the namespace above.
+    foreign_proc: bool,
+    /// `/proc` shows a user only what is their own.
+    hide_pids: bool,
+    /// A network of its own, with nothing but a loopback address.
+    network: bool,
     read_only: bool,
     subreaper: bool,
     ignore: Vec<i32>,
@@ -82,6 +92,10 @@ impl Place {
             match name {
                 "under" => place.under = true,
                 "no-proc" => place.no_proc = true,
+                "descriptors" => place.descriptors = Some(value.parse().expect("a number")),
+                "foreign-proc" => place.foreign_proc = true,
+                "hide-pids" => place.hide_pids = true,
+                "network" => place.network = true,
                 "read-only" => place.read_only = true,
                 "subreaper" => place.subreaper = true,
                 "ignore" => place.ignore = numbers(value),
@@ -161,6 +175,9 @@ impl Place {
         for &signal in &self.ignore {
             sys::ignore(signal);
         }
+        if let Some(most) = self.descriptors {
+            setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("RLIMIT_NOFILE");
+        }
         if let Some(user) = self.user {
             sys::drop_bounding_capabilities();
             sys::become_user(user, user);
@@ -173,7 +190,15 @@ impl Place {
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private");
         let kind = if self.no_proc { "tmpfs" } else { "proc" };
-        mount(Some(kind), "/proc", Some(kind), MsFlags::empty(), none).expect("mount /proc");
+        let how = self.hide_pids.then_some("hidepid=2");
+        if !self.foreign_proc {
+            mount(Some(kind), "/proc", Some(kind), MsFlags::empty(), how).expect("mount /proc");
+        }
+        if self.network {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+            assert!(up.is_ok_and(|up| up.success()), "launch: ip link set lo up");
+        }
         if self.read_only {
             let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
             mount(none, "/", none, flags, none).expect("read-only root");
@@ -474,10 +499,12 @@ fn small_pid_1(
 /// outside of the namespace, which shows inside as PPid 0.
 pub fn enter(args: &[String]) -> ! {
     let pid = &args[0];
-    let namespaces: Vec<File> = ["pid", "mnt"]
+    let namespaces: Vec<File> = ["pid", "net", "mnt"]
         .iter()
-        .map(|kind| File::open(format!("/proc/{pid}/ns/{kind}")).expect("its namespaces"))
-        .collect();
+        // Who ends before we come in has no namespaces any more; our code tells it.
+        .map(|kind| File::open(format!("/proc/{pid}/ns/{kind}")))
+        .collect::<Result<_, _>>()
+        .unwrap_or_else(|_| std::process::exit(1));
     for namespace in namespaces {
         nix::sched::setns(namespace.as_fd(), CloneFlags::empty()).expect("setns");
     }

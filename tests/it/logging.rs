@@ -358,6 +358,7 @@ pub fn a_stderr_that_is_the_journal_gets_priorities() {
             .stderr(OwnedFd::from(theirs))
             .command(&["no-such-command"])
             .finish_with(127);
+        lines.wait_end();
         let said = lines.all();
         assert!(said.len() > 3, "{said:?}");
         said
@@ -469,6 +470,7 @@ pub fn every_event_of_real_runs_fits_the_schema() {
     run.until("the pipe to be empty", || (read.text().len() >= filled).then_some(()));
     run.term();
     let mut done = run.finish_with(0);
+    read.wait_end();
     done.err = read.all().iter().map(|line| line.trim_start_matches('x').to_string()).collect();
     take(done);
 

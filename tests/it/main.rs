@@ -4,15 +4,19 @@
 //! another binary to test than the one that cargo has just built. What the tests start is this
 //! binary again, in one of the roles of `probe.rs`.
 
+mod attack;
 mod harness;
 mod launch;
 mod probe;
 mod schema;
 mod sys;
 
+mod census;
 mod check;
+mod costs;
 mod drop_in;
 mod exit_codes;
+mod exporter;
 mod faults;
 mod graces;
 mod health;
@@ -395,6 +399,42 @@ fn main() {
             a_report_that_cannot_be_written_changes_no_exit_code;
         alone:
     );
+    tests!(all, exporter;
+        shared:
+            it_serves_metrics_status_and_health,
+            it_refuses_what_it_does_not_serve,
+            open_metrics_goes_to_those_who_prefer_it,
+            one_connection_serves_many_requests,
+            silent_clients_keep_no_scrape_out_and_are_let_go,
+            few_descriptors_keep_no_scrape_out,
+            a_killed_exporter_is_started_again,
+            a_container_with_an_exporter_ends_with_its_child,
+            restarts_keep_the_exporter,
+            the_last_scrape_sees_the_stop,
+            health_is_503_while_no_generation_runs,
+            exit_when_all_is_not_held_up_by_it,
+            the_sweep_leaves_it_alone,
+            a_port_in_use_keeps_nothing_from_running,
+            its_lines_are_clawinits_own,
+            it_runs_as_the_user,
+            it_holds_nothing_that_is_the_childs,
+            promtool_has_nothing_to_say_in_any_phase,
+            a_port_that_is_watched_is_told;
+        alone:
+            an_exporter_delays_no_exit,
+            nothing_wakes_it_while_nobody_asks,
+            ten_thousand_bad_clients_are_not_noticed_by_pid_1
+    );
+    tests!(all, census;
+        shared:
+            zombies_and_orphans_are_counted,
+            a_dead_leader_with_living_threads_is_no_zombie,
+            a_name_cannot_forge_a_sample,
+            a_foreign_proc_is_told_and_not_read,
+            a_proc_that_hides_others_is_told_and_not_read,
+            the_control_groups_pids_are_told_with_their_limit;
+        alone:
+    );
     tests!(all, page;
         shared:
             the_page_shows_a_running_child,
@@ -461,6 +501,16 @@ fn main() {
             an_interrupted_wait_for_the_child_loses_no_code;
         alone:
     );
+    tests!(all, costs;
+        shared:
+            the_system_calls_from_exec_to_the_childs_start_are_those_of_the_page,
+            the_system_calls_from_the_childs_exit_to_its_own_are_those_of_the_page,
+            at_rest_it_has_one_thread_and_no_descriptor_too_many,
+            its_memory_at_rest_is_within_its_budget,
+            the_released_binary_is_within_its_budget,
+            its_page_faults_at_start_are_within_their_budget;
+        alone:
+    );
     tests!(all, graces;
         shared:
             every_platforms_grace_is_longer_than_clawinits,
@@ -475,12 +525,23 @@ fn main() {
             no_file_names_a_registry_mirror,
             the_help_the_manual_and_the_readme_list_the_same_options,
             the_trace_page_is_what_the_program_says,
-            no_unfinished_work_is_left_in_the_code;
+            no_unfinished_work_is_left_in_the_code,
+            every_platform_gives_more_than_the_graces_inside_it;
         alone:
     );
-    if let Err(why) = namespaces_work() {
-        // Only where the machine is known to be able is their absence a fault of somebody.
-        let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
+    // Only where the machine is known to be able is an absence a fault of somebody.
+    let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
+    if let Some(why) = costs::no_strace().filter(|_| !must) {
+        println!("system calls cannot be listed here ({why}); tests that do are skipped");
+        all = all
+            .into_iter()
+            .map(|test| {
+                let needs = test.name().starts_with("costs::the_system_calls");
+                test.with_ignored_flag(needs)
+            })
+            .collect();
+    }
+    if let Err(why) = harness::namespaces_work() {
         println!("PID namespaces cannot be made here ({why}); tests that need one do not run");
         if !must {
             all = all
@@ -495,15 +556,4 @@ fn main() {
         }
     }
     libtest_mimic::run(&arguments, all).exit();
-}
-
-/// Whether a process of ours may make the namespaces that the launcher makes.
-fn namespaces_work() -> std::io::Result<()> {
-    let tried =
-        std::process::Command::new(harness::probe()).args(["probe", "can-launch"]).output()?;
-    if tried.status.success() {
-        return Ok(());
-    }
-    let why = String::from_utf8_lossy(&tried.stdout).trim().to_string();
-    Err(std::io::Error::other(why))
 }

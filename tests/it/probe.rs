@@ -6,9 +6,11 @@
 
 use crate::sys;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getpgrp, getpid, getppid, getsid, setsid};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::io::{BufRead, Write};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -33,6 +35,7 @@ pub fn run(args: &[String]) -> ! {
         "move-out" => move_out(rest),
         "orphans" => orphans(rest),
         "together" => together(),
+        "repeat" => repeat(rest),
         "burst" => burst(rest),
         "zombie-holder" => zombie_holder(rest),
         "headless" => headless(),
@@ -48,6 +51,10 @@ pub fn run(args: &[String]) -> ! {
         }
         "kill" => kill(rest),
         "shout" => shout(rest),
+        "stopwatch" => stopwatch(),
+        "named" => named(rest),
+        "crowd" => crowd(rest),
+        "attack" => attack(rest),
         "verb" => verb(rest),
         "as" => {
             let user = rest[0].parse().expect("a uid");
@@ -165,7 +172,7 @@ fn record(args: &[String]) -> ! {
 /// becomes ROLE. KIND is `worker` (a child in the same group), `orphan` (its parent is gone) or
 /// `daemon` (the same in a session of its own). Options: `deaf` lives on after SIGTERM, `plain`
 /// has default actions, `stopped` is stopped, `slow=MS` needs that long to clean up, `port=N` holds a TCP port,
-/// `brood` hands a deaf child over when it dies, `chain=N` starts a successor when it is told to end,
+/// `stuck` waits where no signal but SIGKILL reaches it (state D), `brood` hands a deaf child over when it dies, `chain=N` starts a successor when it is told to end,
 /// which does the same, N times.
 fn leave(args: &[String]) -> ! {
     let split = args.iter().position(|arg| arg == "--").expect("--");
@@ -206,6 +213,7 @@ fn leftover(name: &str, options: &[&str], mut ready: std::io::PipeWriter) -> ! {
     let mut deaf = false;
     let mut plain = false;
     let mut stopped = false;
+    let mut stuck = false;
     let mut slow = 0;
     let mut chain = 0;
     let mut holds = Vec::new();
@@ -214,6 +222,7 @@ fn leftover(name: &str, options: &[&str], mut ready: std::io::PipeWriter) -> ! {
             ("deaf", _) => deaf = true,
             ("plain", _) => plain = true,
             ("stopped", _) => stopped = true,
+            ("stuck", _) => stuck = true,
             ("slow", ms) => slow = ms.parse().expect("milliseconds"),
             ("port", port) => holds.push(listen(port).expect("the leftover's port")),
             ("chain", more) => chain = more.parse().expect("a number"),
@@ -229,6 +238,9 @@ fn leftover(name: &str, options: &[&str], mut ready: std::io::PipeWriter) -> ! {
     drop(ready);
     if stopped {
         sys::kill(getpid().as_raw(), libc::SIGSTOP).expect("stop myself");
+    }
+    if stuck {
+        sys::wait_for_a_vfork_without_end();
     }
     if plain {
         pause_forever();
@@ -346,6 +358,38 @@ fn together() -> ! {
     let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
     // Closing the gate by ending releases the orphan.
     std::process::exit(42)
+}
+
+/// `repeat N CODE PROGRAM ARG…`: runs a program N times, one after the other, each time with the
+/// subreaper bit; leaves with 0 when each of them left with CODE.
+fn repeat(args: &[String]) -> ! {
+    let count: usize = args[0].parse().expect("a number");
+    let code: i32 = args[1].parse().expect("an exit code");
+    for round in 1..=count {
+        let Some(pid) = sys::fork() else {
+            sys::block_exactly(0);
+            sys::become_subreaper();
+            let words: Vec<CString> =
+                args[2..].iter().map(|a| CString::new(a.as_str()).expect("no zero")).collect();
+            let error = nix::unistd::execv(&words[0], &words);
+            panic!("{}: {error:?}", args[2]);
+        };
+        // What an init leaves to us is none of its children.
+        let status = loop {
+            match nix::sys::wait::waitpid(None, None).expect("a child") {
+                status if status.pid() == Some(Pid::from_raw(pid)) => break status,
+                _ => {}
+            }
+        };
+        if status != WaitStatus::Exited(Pid::from_raw(pid), code) {
+            say(&format!("round {round} ended with {status:?}"));
+            std::process::exit(1);
+        }
+        if round % 50 == 0 {
+            say(&format!("round {round}"));
+        }
+    }
+    std::process::exit(0)
 }
 
 /// `burst N CODE`: N orphans die of one signal in one moment; leaves with CODE afterwards.
@@ -525,6 +569,59 @@ fn shout(args: &[String]) -> ! {
     run(&args[1..])
 }
 
+/// `stopwatch`: says when each signal came; leaves with 0 on SIGTERM.
+fn stopwatch() -> ! {
+    sys::block_exactly(u64::MAX);
+    say_ready();
+    loop {
+        let got = sys::wait_signal(u64::MAX, None).expect("no bound");
+        say(&format!("at {}", sys::now_ns()));
+        if got.signal == libc::SIGTERM {
+            std::process::exit(0);
+        }
+    }
+}
+
+/// `named NAME ROLE…`: becomes ROLE by this name in `/proc/PID/comm`.
+fn named(args: &[String]) -> ! {
+    let name = std::ffi::CString::new(args[0].as_str()).expect("no zero byte");
+    nix::sys::prctl::set_name(&name).expect("PR_SET_NAME");
+    run(&args[1..])
+}
+
+/// `crowd ZOMBIES ORPHANS ROLE…`: lets so many dead children lie, and has so many that lost their
+/// parent to others; then becomes ROLE.
+fn crowd(args: &[String]) -> ! {
+    let number = |i: usize| args[i].parse::<usize>().expect("a number");
+    for _ in 0..number(0) {
+        if sys::fork().is_none() {
+            std::process::exit(0);
+        }
+    }
+    let Some(child) = sys::fork() else {
+        for _ in 0..number(1) {
+            if sys::fork().is_none() {
+                sys::block_exactly(0);
+                pause_forever();
+            }
+        }
+        std::process::exit(0);
+    };
+    let _ = nix::sys::wait::waitpid(Pid::from_raw(child), None);
+    run(&args[2..])
+}
+
+/// `attack PORT CONNECTIONS`: see `attack.rs`.
+fn attack(args: &[String]) -> ! {
+    let port: u16 = args[0].parse().expect("a port");
+    let left = std::sync::atomic::AtomicI64::new(args[1].parse().expect("a number"));
+    say("ready");
+    let outcome = crate::attack::run(([127, 0, 0, 1], port).into(), 4, || {
+        left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) > 0
+    });
+    say(&format!("done {} {} {}", outcome.connections, outcome.asked, outcome.answered));
+    std::process::exit(0)
+}
 /// `verb CLAWINIT [NAME=VALUE]… WORD…`: becomes clawinit with these words and variables.
 fn verb(args: &[String]) -> ! {
     use std::os::unix::process::CommandExt;

@@ -141,13 +141,26 @@ pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
     }
 }
 
-/// fork(2). Only for the roles of `probe.rs`, which have one thread.
+/// fork(2). Only for the roles of `probe.rs` and for the bench, which have one thread.
 pub fn fork() -> Option<i32> {
     // SAFETY: no other thread can hold a lock that the child would need.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
         0 => None,
         pid => Some(pid),
+    }
+}
+
+/// Waits in vfork(2) for a child that never ends: until then the kernel shows this process in state
+/// D, and it takes no signal but SIGKILL.
+pub fn wait_for_a_vfork_without_end() {
+    // SAFETY: without CLONE_VM the child has a memory of its own, and does nothing but pause(2).
+    unsafe {
+        if libc::syscall(libc::SYS_clone, libc::CLONE_VFORK | libc::SIGCHLD, 0, 0, 0, 0) == 0 {
+            loop {
+                libc::pause();
+            }
+        }
     }
 }
 
@@ -282,3 +295,36 @@ pub fn open_pty() -> io::Result<(std::os::fd::OwnedFd, String)> {
     let end = name.iter().position(|&byte| byte == 0).unwrap_or(0);
     Ok((master, String::from_utf8_lossy(&name[..end]).into_owned()))
 }
+
+/// Leaves without a destructor or a handler.
+#[allow(dead_code, reason = "for the bench")]
+pub fn exit_at_once() -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) }
+}
+
+/// The command line as the C library hands it to `main`.
+#[allow(dead_code, reason = "for the bench")]
+pub fn words(count: i32, words: *const *const libc::c_char) -> Vec<&'static str> {
+    (0..count as usize)
+        // SAFETY: `words` holds `count` C strings, which live as long as the process.
+        .map(|i| unsafe { std::ffi::CStr::from_ptr(*words.add(i)) })
+        .map(|word| word.to_str().unwrap_or_default())
+        .collect()
+}
+
+/// Makes a program's `main` of a function that gets the time (of `now_ns`) and its words, with no
+/// Rust runtime before it.
+#[allow(unused_macros, reason = "for the bench")]
+macro_rules! c_main {
+    ($start:path) => {
+        // SAFETY: the name is the one that the C library looks for; a program has one `main`.
+        #[unsafe(no_mangle)]
+        extern "C" fn main(count: i32, words: *const *const ::libc::c_char) -> i32 {
+            let began = $crate::sys::now_ns();
+            $start(began, &$crate::sys::words(count, words))
+        }
+    };
+}
+#[allow(unused_imports, reason = "for the bench")]
+pub(crate) use c_main;

@@ -195,8 +195,8 @@ pub fn as_pid_1_it_never_suspends_itself() {
 pub fn elsewhere_tstp_stops_the_child_and_then_clawinit_and_cont_wakes_both() {
     let run = Init::new(&[]).under().role(&["pause"]).ready();
     let child = pid_in(&run.says_prefix("ready"));
-    for _ in 0..3 {
-        run.signal(libc::SIGTSTP);
+    for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGTSTP] {
+        run.signal(signal);
         run.until("clawinit to be stopped", || run.status("State").starts_with('T').then_some(()));
         run.wait_state(child, "T");
         run.signal(libc::SIGCONT);

@@ -201,6 +201,71 @@ pub fn no_unfinished_work_is_left_in_the_code() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// The times, in seconds, behind each place of `key` in a text.
+fn seconds_behind(text: &str, key: &str) -> Vec<u64> {
+    let read = |rest: &str| {
+        let digits = rest.find(|c: char| c.is_ascii_digit()).filter(|place| *place < 16)?;
+        let rest = &rest[digits..];
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number: u64 = rest[..end].parse().ok()?;
+        let unit: String = rest[end..].chars().take_while(char::is_ascii_lowercase).collect();
+        match unit.as_str() {
+            "" | "s" => Some(number),
+            "m" => Some(number * 60),
+            "ms" => Some(number.div_ceil(1000)),
+            other => panic!("{key}: a time in {other:?}"),
+        }
+    };
+    text.split(key).skip(1).filter_map(read).collect()
+}
+
+/// Whoever runs clawinit gives it more than it gives its child, or the platform's SIGKILL comes
+/// first: unit files, manifests, Compose files, images.
+pub fn every_platform_gives_more_than_the_graces_inside_it() {
+    // The sweep grace. The sweep lies inside the stop grace; what SIGKILL does not end is waited for
+    // two seconds more (`KILL_WAIT`), and the platform needs a little for itself.
+    const MARGIN: u64 = 3;
+    // The gateway without clawinit: its drain time, an agent's SIGKILL, the disk.
+    const ALONE: u64 = 10 + 1 + 5;
+    let platforms = [
+        "TimeoutStopSec=",
+        "--stop-timeout=",
+        "stop_grace_period:",
+        "terminationGracePeriodSeconds:",
+        "CLAWINIT_PLATFORM_GRACE",
+    ];
+    let mut checked = 0;
+    for file in files() {
+        let name = file.display().to_string();
+        let is_ours = ["systemd/", "images/", "compose/", "k8s/"];
+        if !is_ours.iter().any(|folder| name.starts_with(folder)) {
+            continue;
+        }
+        let text: Vec<String> = read(&file)
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .map(str::to_string)
+            .collect();
+        // Each stage of a Dockerfile has settings of its own.
+        for part in text.join("\n").split("\nFROM ") {
+            let Some(platform) = platforms.iter().flat_map(|key| seconds_behind(part, key)).min()
+            else {
+                continue;
+            };
+            let most = |key: &str| seconds_behind(part, key).into_iter().max();
+            let delay = most("CLAWINIT_STOP_DELAY").unwrap_or(0);
+            let inside = match most("CLAWINIT_STOP_GRACE") {
+                Some(grace) => delay + grace + MARGIN,
+                None if name.ends_with("-alone.service") => ALONE,
+                None => delay + 25 + MARGIN,
+            };
+            assert!(platform > inside, "{name}: {platform} s hold no {inside} s:\n{part}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 6, "only {checked} places were found");
+}
+
 /// The page that shows log, status and report side by side is what this program says.
 pub fn the_trace_page_is_what_the_program_says() {
     let output = Command::new(package().join("scripts/trace"))

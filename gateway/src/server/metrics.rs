@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::state::Ended;
+
 /// What is counted while the gateway runs.
 #[derive(Default)]
 pub struct Counters {
@@ -27,13 +29,28 @@ pub struct Counters {
     pub save_time: Duration,
 }
 
+impl Counters {
+    /// As they are behind the first save, which comes before anything is served.
+    pub fn from_start(first_save: Option<Duration>) -> Self {
+        Self {
+            saves: u64::from(first_save.is_some()),
+            saves_failed: u64::from(first_save.is_none()),
+            save_time: first_save.unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What is measured at the moment of asking.
 pub struct Gauges {
     pub uptime: u64,
     pub generation: u64,
     pub ready: bool,
     pub draining: bool,
+    pub started_at: u64,
     pub last_drain: Option<Duration>,
+    pub last_save: Option<Duration>,
+    pub ended: Ended,
     pub connections: usize,
     pub connections_max: usize,
     pub memory_keys: u64,
@@ -51,6 +68,11 @@ pub fn text(counters: &Counters, gauges: &Gauges) -> String {
     page.family("build_info", "gauge", "The version that runs.");
     page.sample("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
     page.gauge("uptime_seconds", "Time served, over generations.", gauges.uptime);
+    page.gauge(
+        "start_time_seconds",
+        "When this generation started, in seconds since 1970.",
+        gauges.started_at,
+    );
     page.gauge("generation", "Starts on this state folder.", gauges.generation);
     page.gauge("ready", "1 when work is taken.", u8::from(gauges.ready));
     page.gauge("draining", "1 after a stop or restart was asked for.", u8::from(gauges.draining));
@@ -60,6 +82,22 @@ pub fn text(counters: &Counters, gauges: &Gauges) -> String {
             "How long the last generation's drain took.",
             drain.as_secs_f64(),
         );
+    }
+    if let Some(save) = gauges.last_save {
+        page.gauge(
+            "last_save_seconds",
+            "How long the last generation took to bring its state to the disk when it ended.",
+            save.as_secs_f64(),
+        );
+    }
+    page.family(
+        "generations_ended_total",
+        "counter",
+        "Ends of generations on this state folder: in order by a stop or restart, or killed.",
+    );
+    let Ended { stop, restart, killed } = gauges.ended;
+    for (how, count) in [("stop", stop), ("restart", restart), ("killed", killed)] {
+        page.sample("generations_ended_total", &format!("{{how=\"{how}\"}}"), count);
     }
     page.family("requests_total", "counter", "Answers by status code.");
     for (code, count) in &counters.answers {

@@ -52,6 +52,8 @@ pub struct Setup {
     pub folder: PathBuf,
     /// The state of this generation, as saved at its start.
     pub state: State,
+    /// How long that save took; none where it failed.
+    pub first_save: Option<Duration>,
     /// How the last generation left the memory file.
     pub closed_as: Option<Stamp>,
     /// Sockets that listen already.
@@ -198,7 +200,7 @@ impl Server {
             token: setup.token,
             drain_time: setup.drain_time,
             supervisor: setup.supervisor,
-            counters: Counters::default(),
+            counters: Counters::from_start(setup.first_save),
             life: Life::Starting,
             state: setup.state,
             started: now,

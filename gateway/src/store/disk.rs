@@ -16,7 +16,7 @@ use super::check::{self, Verdict};
 use super::memory::{self, Entry, Memory, Totals, Trouble, Write};
 use super::reserve::Reserve;
 use crate::files;
-use crate::state::{Stamp, State};
+use crate::state::{Stamp, State, Status};
 
 /// The most writes of one commit, and the most bytes, so that none waits too long.
 const BATCH_JOBS: usize = 256;
@@ -97,7 +97,7 @@ pub fn run(folder: PathBuf, closed_as: Option<Stamp>, jobs: Receiver<Job>, answe
         }
         Err(line) => return answers.send(Answer::NotOpened(line)),
     };
-    Disk { folder, memory, answers }.work(&jobs);
+    Disk { folder, memory, answers, saved_first: Duration::ZERO }.work(&jobs);
 }
 
 /// Opens the memory; a damaged one is set aside and a new one made.
@@ -150,6 +150,8 @@ struct Disk {
     folder: PathBuf,
     memory: Memory,
     answers: Answers,
+    /// How long the save took that a restart begins with.
+    saved_first: Duration,
 }
 
 impl Disk {
@@ -184,7 +186,10 @@ impl Disk {
                     let listed = self.memory.list(&after, limit);
                     self.answers.send(Answer::Listed(ticket, listed));
                 }
-                Some(Job::Save(state)) => self.answers.send(Answer::Saved(self.save(&state))),
+                Some(Job::Save(state)) => {
+                    let saved = self.save(&state);
+                    self.answers.send(Answer::Saved(saved));
+                }
                 Some(Job::Close(state)) => return self.close(*state),
             }
         }
@@ -206,17 +211,24 @@ impl Disk {
         }
     }
 
-    fn save(&self, state: &State) -> io::Result<Duration> {
-        match state.save(&self.folder) {
+    fn save(&mut self, state: &State) -> io::Result<Duration> {
+        let saved = match state.save(&self.folder) {
             Err(error) if memory::is_full_io(&error) => {
                 self.memory.lend(|| state.save(&self.folder))
             }
             other => other,
+        };
+        if let (Status::Stopping, Ok(took)) = (state.status, &saved) {
+            self.saved_first = *took;
         }
+        saved
     }
 
     fn close(self, mut state: State) {
+        let begun = Instant::now();
         let closed = self.memory.close();
+        // The write below cannot tell how long it takes itself; it is a small part.
+        state.save_us = u64::try_from((self.saved_first + begun.elapsed()).as_micros()).ok();
         if closed.is_ok() {
             state.memory = Stamp::of(&self.folder.join(memory::FILE));
         }

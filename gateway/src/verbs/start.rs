@@ -17,7 +17,7 @@ use crate::files::{self, unix_seconds};
 use crate::lock::{self, Denied, Holder, Lock};
 use crate::server::{self, Setup};
 use crate::signals::{self, Signals};
-use crate::state::{self, Reason, State, Status};
+use crate::state::{self, Ended, Reason, State, Status};
 use crate::store::memory;
 use crate::store::reserve::Reserve;
 use crate::{logging, ports, supervisor};
@@ -54,7 +54,8 @@ fn serve(settings: Start) -> Result<ExitCode, Failure> {
     if let Err(error) = lock.name(&holder) {
         log::error!("{}: {error}; verbs will not find this gateway", folder.display());
     }
-    if let Err(error) = state.save(&folder) {
+    let first_save = state.save(&folder);
+    if let Err(error) = &first_save {
         // A full disk is no reason to refuse reads; writes are refused one by one.
         log::error!("the state cannot be saved in {}: {error}", folder.display());
     }
@@ -65,6 +66,7 @@ fn serve(settings: Start) -> Result<ExitCode, Failure> {
     let reason = server::run(Setup {
         folder: folder.clone(),
         state,
+        first_save: first_save.ok(),
         closed_as: last.and_then(|last| last.memory),
         listeners,
         signals,
@@ -231,6 +233,8 @@ fn report_last(last: Option<&State>) {
 /// The state of a generation that begins.
 fn begin(last: Option<&State>, port: u16) -> State {
     let now = unix_seconds();
+    // One that was killed had no drain to tell of; what its file says is an older one's.
+    let drained = last.filter(|last| last.status == Status::Stopped);
     State {
         status: Status::Running,
         reason: None,
@@ -240,7 +244,9 @@ fn begin(last: Option<&State>, port: u16) -> State {
         port,
         started_at: now,
         saved_at: now,
-        drain_ms: last.and_then(|last| last.drain_ms),
+        drain_ms: drained.and_then(|last| last.drain_ms),
+        save_us: drained.and_then(|last| last.save_us),
+        ended: last.map_or_else(Ended::default, |last| last.ended.with(last)),
         memory: None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod harness;
+mod metrics;
 mod requests;
 mod signals;
 mod start;
