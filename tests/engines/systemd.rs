@@ -32,6 +32,20 @@ pub fn absent() -> Option<String> {
     })
 }
 
+/// The control groups for it to write in. With version 1 each hierarchy by itself: systemd mounts
+/// the folder of them again, read-only, and that reaches this machine's own where it is the same
+/// file system. Podman could not make a pod there until somebody mounted it back.
+fn cgroups() -> Vec<String> {
+    let root = "/sys/fs/cgroup";
+    if Path::new(root).join("cgroup.controllers").exists() {
+        return vec![format!("--volume={root}:{root}:rw"), "--cgroupns=host".to_string()];
+    }
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("/proc/mounts");
+    let folders = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    let below = folders.filter(|folder| folder.starts_with(&format!("{root}/")));
+    below.map(|folder| format!("--volume={folder}:{folder}:rw")).collect()
+}
+
 /// The machine, booted at its first use.
 fn machine() -> &'static Container {
     static MACHINE: OnceLock<Container> = OnceLock::new();
@@ -56,11 +70,9 @@ fn machine() -> &'static Container {
             "--tmpfs=/tmp",
             // Podman's layers cannot lie on Docker's.
             "--tmpfs=/var/lib/containers",
-            "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
         ];
-        if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-            options.push("--cgroupns=host");
-        }
+        let mounts = cgroups();
+        options.extend(mounts.iter().map(String::as_str));
         let machine = DOCKER.start(&options, BASE, &[]);
         until("systemd to have started", || {
             let state = machine.exec(&["systemctl", "is-system-running"]).out;
