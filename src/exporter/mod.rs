@@ -2,7 +2,7 @@
 //! PID 1, which starts it and starts it again when it ends (`init/exporter.rs`).
 //!
 //! One thread and one epoll loop (mio). Whoever attacks it costs this process time, and at most
-//! [`server::MOST_CONNECTIONS`] descriptors and their buffers; PID 1 only has its page read.
+//! `server::MOST_CONNECTIONS` descriptors and their buffers; PID 1 only has its page read.
 
 mod answers;
 mod connection;
