@@ -442,6 +442,38 @@ pub fn the_termination_message_holds_the_report() {
     assert!(file.read().len() <= 4096);
 }
 
+/// The verbs as somebody on call types them, also the one that ends the container it runs in;
+/// and the report where Docker has no termination message.
+pub fn the_verbs_of_docker_exec_tell_how_it_went_and_docker_cp_has_the_report() {
+    let volume = Volume::new(DOCKER);
+    let mount = format!("--volume={}:/data", volume.name);
+    let report_at = "--env=CLAWINIT_TERMINATION_LOG=/data/termination.json";
+    let container = DOCKER.gateway(&["--read-only", &mount, report_at]);
+    let status = container.exec(&["/clawinit", "status"]);
+    assert_eq!(status.code, Some(0), "{}{}", status.out, status.err);
+    assert!(status.out.starts_with("phase      running for "), "{}", status.out);
+    assert!(status.out.contains("\ncommand    /openclaw gateway start\n"), "{}", status.out);
+    let url = "http://127.0.0.1:8888/ready";
+    let restarted = container.exec(&["/clawinit", "restart", "--wait-for", url]);
+    assert_eq!(restarted.code, Some(0), "{}{}", restarted.out, restarted.err);
+    assert!(restarted.out.contains(": generation 2, pid "), "{}", restarted.out);
+    let words = ["/clawinit", "health", "--expect-json", "status=running"];
+    let healthy = container.exec(&[&words[..], &["http://127.0.0.1:8888/status"]].concat());
+    assert_eq!(healthy.code, Some(0), "{}{}", healthy.out, healthy.err);
+    let stopped = container.exec(&["/clawinit", "stop"]);
+    assert_eq!(stopped.code, Some(0), "{}{}", stopped.out, stopped.err);
+    assert!(stopped.out.contains("\nstopped in "), "{}", stopped.out);
+    assert!(stopped.out.ends_with(", exit code 0\n"), "{}", stopped.out);
+    assert_eq!(container.wait(), 0);
+    let file = TempFile::new("termination");
+    let inside = format!("{}:/data/termination.json", container.name);
+    DOCKER.say(&["cp", &inside, file.text()]).fine();
+    let report = report(&file);
+    assert_eq!(report["cause"], "stop", "{report}");
+    assert_eq!(report["sender"]["command"], "/clawinit stop", "{report}");
+    assert_eq!(report["restarts"]["signal"], 1, "{report}");
+}
+
 pub fn usage_errors_and_missing_commands_have_their_codes() {
     let image = DOCKER.image("scratch");
     let said = DOCKER.run(&["--env=CLAWINIT_STOP_GRACE=25"], &image, &[]);

@@ -84,6 +84,7 @@ fn groups() -> Vec<Group> {
             the_port_is_free_right_after_docker_stop,
             the_memory_on_a_named_volume_outlives_the_container,
             the_termination_message_holds_the_report,
+            the_verbs_of_docker_exec_tell_how_it_went_and_docker_cp_has_the_report,
             usage_errors_and_missing_commands_have_their_codes,
         },
         group! { init_path:
