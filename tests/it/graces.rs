@@ -37,7 +37,7 @@ const SHOWN: [(&str, &str); 2] = [
 ];
 
 /// Files that must be among those that were read, so that the test cannot lose them.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 11] = [
     "README.md",
     "compose/docker-compose.yml",
     "compose/docker-compose.blue.yml",
@@ -47,6 +47,8 @@ const KNOWN: [&str; 9] = [
     "k8s/overlays/stateful/statefulset.yaml",
     "k8s/examples/restart-rules.yaml",
     "images/scratch/Dockerfile",
+    "systemd/openclaw-gateway.service",
+    "systemd/openclaw-gateway.container",
 ];
 
 /// A time behind a key, in seconds: `25s`, `2m`, `500ms`, or a bare number of seconds.

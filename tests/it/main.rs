@@ -525,8 +525,7 @@ fn main() {
             no_file_names_a_registry_mirror,
             the_help_the_manual_and_the_readme_list_the_same_options,
             the_trace_page_is_what_the_program_says,
-            no_unfinished_work_is_left_in_the_code,
-            every_platform_gives_more_than_the_graces_inside_it;
+            no_unfinished_work_is_left_in_the_code;
         alone:
     );
     // Only where the machine is known to be able is an absence a fault of somebody.
