@@ -1,7 +1,7 @@
 //! Two colours behind nginx: `compose/switch` under load, and where the new one does not come up.
 
 use crate::compose::{Project, programs};
-use crate::engine::{Engine, Said, TOKEN, TempFile, name, package, until};
+use crate::engine::{Engine, Said, TOKEN, TempFile, name, package, say, until};
 use crate::http;
 use crate::tools::{missing, tool};
 use std::io::{self, Read, Write};
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DOCKER: Engine = Engine::Docker;
 const FILES: [&str; 3] =
@@ -285,7 +285,8 @@ pub fn a_switch_to_a_colour_that_nginx_loses_moves_the_traffic_back() {
     let program = &programs()[0];
     let mut project = project(program);
     assert_eq!(switch(&project, &[]).code, Some(0));
-    project.set("SWITCH_TIMEOUT", "3");
+    // It is not waited for as long as one that starts.
+    project.set("SWITCH_TIMEOUT", "80");
     // An nginx that says it sends requests to blue whatever the file is: the traffic has moved,
     // and the answer is not the new colour's.
     let path = project.path("nginx.conf");
@@ -294,13 +295,141 @@ pub fn a_switch_to_a_colour_that_nginx_loses_moves_the_traffic_back() {
     assert_ne!(text, other);
     std::fs::write(&path, other).expect("nginx.conf");
     project.container("nginx").kill("HUP");
+    let begun = Instant::now();
     let said = switch(&project, &["green"]);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(30), "the traffic was away for {took:?}: {said:?}");
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("moving the traffic from blue to green"), "{said:?}");
     assert!(said.err.contains("blue is live, as before"), "{said:?}");
     assert_eq!(live(&project), "blue");
     let (code, _) = http::ask(project.address, "GET", "/ready", "", "").expect("an answer");
     assert_eq!(code, 200);
+}
+
+pub fn a_switch_to_the_live_colour_is_refused() {
+    let mut project = project(&programs()[0]);
+    assert_eq!(switch(&project, &[]).code, Some(0));
+    let blue = project.container("gateway-blue");
+    let before = blue.inspect("{{.Id}} {{.State.StartedAt}}");
+    // Another image would have it made anew, with nobody to serve meanwhile.
+    project.set("GATEWAY_IMAGE", &image_with(r#"["/openclaw", "gateway", "start"]"#));
+    let said = switch(&project, &["blue"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("blue is live already"), "{said:?}");
+    assert_eq!(blue.inspect("{{.Id}} {{.State.StartedAt}}"), before);
+    // Where it does not run, as after a boot, it is brought back; so it is without a word.
+    for words in [&["blue"][..], &[]] {
+        project.container("gateway-blue").stop("40");
+        assert_eq!(switch(&project, words).code, Some(0));
+        assert_eq!(live(&project), "blue");
+        let (code, _) = http::ask(project.address, "GET", "/ready", "", "").expect("an answer");
+        assert_eq!(code, 200);
+    }
+}
+
+pub fn each_colour_keeps_its_image() {
+    let mut project = project(&programs()[0]);
+    let image = |project: &Project, colour: &str| {
+        project.container(&format!("gateway-{colour}")).inspect("{{.Config.Image}}")
+    };
+    let old = DOCKER.image("scratch");
+    let new = image_with(r#"["/openclaw", "gateway", "start"]"#);
+    assert_eq!(switch(&project, &[]).code, Some(0));
+    project.set("GATEWAY_IMAGE", "");
+    // What has none of its own takes the image that is live.
+    assert_eq!(switch(&project, &[]).code, Some(0));
+    assert_eq!(image(&project, "green"), old);
+    assert_eq!(switch(&project, &[]).code, Some(0));
+    project.set("GATEWAY_IMAGE", &new);
+    assert_eq!(switch(&project, &[]).code, Some(0));
+    project.set("GATEWAY_IMAGE", "");
+    for (colour, wanted) in [("blue", &old), ("green", &new)] {
+        let said = switch(&project, &[]);
+        assert!(said.err.contains(&format!("starting {colour} from {wanted}")), "{said:?}");
+        assert_eq!((live(&project), &image(&project, colour)), (colour, wanted));
+    }
+}
+
+pub fn a_colour_that_crashes_over_and_over_is_replaced_and_stopped() {
+    let mut project = project(&programs()[0]);
+    assert_eq!(switch(&project, &[]).code, Some(0));
+    // For ever, so that it is seen: Docker waits longer before each attempt, and it is `restarting`
+    // most of the time.
+    let path = project.path("docker-compose.green.yml");
+    let text = std::fs::read_to_string(&path).expect("green");
+    let text = text.replace("restart: on-failure:3", "restart: always");
+    let text = text.replace("condition: on-failure", "condition: any");
+    std::fs::write(&path, text.replace("        max_attempts: 3\n", "")).expect("green");
+    let crashing = image_with(r#"["/openclaw", "gateway", "start", "--no-such-option"]"#);
+    let good = DOCKER.image("scratch");
+    let crash = |project: &mut Project, colour: &str| {
+        project.set("GATEWAY_IMAGE", &crashing);
+        project.say(&["up", "--detach", "--no-deps", &format!("gateway-{colour}")]).fine();
+        let container = project.container(&format!("gateway-{colour}"));
+        until("a restart by Docker", || {
+            let state = container.inspect("{{.State.Status}} {{.RestartCount}}");
+            (state.starts_with("restarting") && !state.ends_with(" 0")).then_some(())
+        });
+        project.set("GATEWAY_IMAGE", &good);
+        container.name.clone()
+    };
+    // As the colour that is started...
+    let broken = crash(&mut project, "green");
+    let said = switch(&project, &[]);
+    assert_eq!((said.code, live(&project)), (Some(0), "green"), "{said:?}");
+    assert_ne!(project.container("gateway-green").name, broken);
+    // ... and as the one that is left.
+    let broken = crash(&mut project, "green");
+    let said = switch(&project, &[]);
+    assert_eq!((said.code, live(&project)), (Some(0), "blue"), "{said:?}");
+    let state = DOCKER.say(&["inspect", "--format", "{{.State.Status}}", &broken]).fine();
+    assert_eq!(state, "exited", "{said:?}");
+}
+
+pub fn a_switch_says_what_is_missing() {
+    let project = project(&programs()[0]);
+    let bare = TempFile::new("bare");
+    std::fs::create_dir_all(bare.text()).expect("make a folder");
+    for program in ["bash", "env", "dirname"] {
+        let path = say(Command::new("which").arg(program)).fine();
+        std::os::unix::fs::symlink(path, Path::new(bare.text()).join(program)).expect("a link");
+    }
+    let one_line = |variable: &str, wanted: &str| {
+        let script = project.path("switch").display().to_string();
+        let said = project.call(Path::new("/usr/bin/env"), &[variable, &script]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{said:?}");
+        assert!(said.err.contains(wanted), "{said:?}");
+    };
+    one_line(&format!("PATH={}", bare.text()), "docker is missing");
+    one_line("COMPOSE=no-such-compose", "no-such-compose is missing");
+    one_line("DOCKER_HOST=unix:///nowhere.sock", "Docker does not answer");
+    let mode = |path: &str, mode: u32| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(project.path(path), mode).expect("chmod");
+    };
+    // As after a checkout under `umask 077`.
+    mode("nginx.conf", 0o600);
+    one_line("A=", "nginx.conf");
+    mode("nginx.conf", 0o644);
+    mode("live", 0o700);
+    one_line("A=", "live: chmod");
+    mode("live", 0o755);
+    std::fs::rename(project.path("gateway.env"), project.path("away")).expect("move it away");
+    one_line("A=", "gateway.env");
+    std::fs::rename(project.path("away"), project.path("gateway.env")).expect("move it back");
+    // An image that is nowhere: what Compose says of it, and no log of what ran before.
+    assert_eq!(switch(&project, &[]).code, Some(0));
+    assert_eq!(switch(&project, &[]).code, Some(0));
+    let script = project.path("switch").display().to_string();
+    let nowhere = "GATEWAY_IMAGE=127.0.0.1:1/nothing:none";
+    let said = project.call(Path::new("/usr/bin/env"), &[nowhere, &script]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("blue cannot be started"), "{said:?}");
+    assert!(!said.err.contains("clawinit: "), "{said:?}");
+    assert_eq!(live(&project), "green");
+    let _ = std::fs::remove_dir_all(bare.text());
 }
 
 pub fn the_two_colours_differ_in_their_names_alone() {

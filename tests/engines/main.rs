@@ -113,6 +113,10 @@ fn groups() -> Vec<Group> {
             the_other_compose_switches_as_well,
             a_colour_that_does_not_come_up_leaves_the_traffic_where_it_was,
             a_switch_to_a_colour_that_nginx_loses_moves_the_traffic_back,
+            a_switch_to_the_live_colour_is_refused,
+            each_colour_keeps_its_image,
+            a_colour_that_crashes_over_and_over_is_replaced_and_stopped,
+            a_switch_says_what_is_missing,
             the_two_colours_differ_in_their_names_alone,
         },
         group! { deploy:
