@@ -178,6 +178,67 @@ pub fn a_new_image_that_does_not_come_up_is_rolled_back() {
     }
 }
 
+/// A deployment that failed and was left so, and the next one.
+pub fn an_image_that_does_not_work_is_no_way_back() {
+    let registry = Registry::start();
+    let mut project = project();
+    assert!(deploy(&mut project, &registry.push("good", "")).is_none());
+    for (tag, command) in [
+        ("deaf", r#"CMD ["/openclaw", "gateway", "start", "--port", "9999"]"#),
+        ("crashing", r#"CMD ["/openclaw", "gateway", "start", "--no-such-option"]"#),
+    ] {
+        let (failed, said) = deploy(&mut project, &registry.push(tag, command)).expect("a failure");
+        assert_eq!(failed, "check", "{said:?}");
+    }
+    let said = step(&project, "roll-back");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(label(&project), "good", "{said:?}");
+}
+
+/// What Compose or Docker does not say is not "there is no gateway".
+pub fn a_step_that_cannot_ask_says_so_and_changes_nothing() {
+    let registry = Registry::start();
+    let mut project = project();
+    assert!(deploy(&mut project, &registry.push("one", "")).is_none());
+    assert!(deploy(&mut project, &registry.push("two", "")).is_none());
+    let container = project.container("gateway");
+    let before = container.inspect("{{.Id}} {{.State.StartedAt}}");
+    // Everything that the steps call, but for docker.
+    let bare = TempFile::new("bare");
+    std::fs::create_dir_all(bare.text()).expect("make a folder");
+    for program in ["bash", "env", "dirname", "basename"] {
+        let path = say(Command::new("which").arg(program)).fine();
+        std::os::unix::fs::symlink(path, Path::new(bare.text()).join(program)).expect("a link");
+    }
+    let (settings, away) = (project.path("gateway.env"), project.path("away"));
+    let refused = |wanted: &str, variable: Option<(&str, &str)>| {
+        for name in STEPS.iter().chain(&["roll-back"]) {
+            let script = package().join("scripts/deploy").join(name);
+            let mut words = vec!["-C".to_string(), project.path("").display().to_string()];
+            words.extend(variable.map(|(name, value)| format!("{name}={value}")));
+            words.push(script.display().to_string());
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let said = project.call(Path::new("/usr/bin/env"), &words);
+            assert_eq!(said.code, Some(1), "{name}: {said:?}");
+            assert_eq!(said.err.lines().count(), 1, "{name}: {said:?}");
+            assert!(said.err.contains(wanted), "{name}: {said:?}");
+        }
+    };
+    std::fs::rename(&settings, &away).expect("move gateway.env away");
+    refused("gateway.env", None);
+    std::fs::rename(&away, &settings).expect("move gateway.env back");
+    refused("Compose cannot say", Some(("COMPOSE", "docker no-such-plugin")));
+    refused("Docker does not answer", Some(("DOCKER_HOST", "unix:///nowhere.sock")));
+    refused("docker is missing", Some(("PATH", bare.text())));
+    assert_eq!(container.inspect("{{.Id}} {{.State.StartedAt}}"), before);
+    // And the way back is there still.
+    project.say(&["kill"]).fine();
+    let said = step(&project, "roll-back");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(label(&project), "one", "{said:?}");
+    let _ = std::fs::remove_dir_all(bare.text());
+}
+
 pub fn an_image_that_cannot_be_pulled_changes_nothing() {
     let registry = Registry::start();
     let mut project = project();
@@ -326,6 +387,35 @@ pub fn a_release_is_published_with_all_that_was_packed() {
     for folder in [targets, dist, folder] {
         let _ = std::fs::remove_dir_all(folder.text());
     }
+}
+
+pub fn signing_in_says_what_is_missing_and_shows_no_password() {
+    // No registry here wants a password: a `docker` that says what it was asked for.
+    let folder = TempFile::new("bin");
+    std::fs::create_dir_all(folder.text()).expect("make a folder");
+    let stand_in = Path::new(folder.text()).join("docker");
+    std::fs::write(&stand_in, "#!/bin/sh\necho \"$@\"\nread -r password\necho \"<$password>\"\n")
+        .expect("write a script");
+    std::fs::set_permissions(&stand_in, mode()).expect("chmod");
+    let path = format!("{}:{}", folder.text(), std::env::var("PATH").expect("PATH"));
+    let all = [
+        ("IMAGE", "registry.example/owner/clawinit"),
+        ("REGISTRY_USER", "somebody"),
+        ("REGISTRY_PASSWORD", "secret"),
+        ("PATH", &path),
+    ];
+    let said = release("sign-in", &all);
+    let wanted = "login --username somebody --password-stdin registry.example\n<secret>";
+    assert_eq!(said.fine(), wanted);
+    for missing in 0..3 {
+        let mut some = all;
+        some[missing].1 = "";
+        let said = release("sign-in", &some);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.err.contains(all[missing].0), "{said:?}");
+        assert!(!said.err.contains("secret") && said.out.is_empty(), "{said:?}");
+    }
+    let _ = std::fs::remove_dir_all(folder.text());
 }
 
 pub fn the_workflows_run_these_scripts_and_nothing_else() {
