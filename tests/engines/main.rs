@@ -129,6 +129,7 @@ fn groups() -> Vec<Group> {
         group! { manifests:
             every_manifest_is_what_the_schemas_allow,
             the_token_is_in_the_secret_and_nowhere_else,
+            every_selector_takes_the_gateways_pods_and_no_others,
             a_new_token_or_setting_rolls_the_pods,
             both_kinds_of_gateways_have_the_same_pod_but_for_the_data,
             the_rendered_pods_have_what_the_documents_promise,

@@ -137,6 +137,59 @@ pub fn both_kinds_of_gateways_have_the_same_pod_but_for_the_data() {
     assert!(data.lines().count() <= 4, "{data}");
 }
 
+/// `kubectl` prints YAML only; a path of keys by its indentation is all that is asked of it.
+fn at<'a>(document: &'a str, path: &[&str]) -> Option<&'a str> {
+    let mut text = document;
+    for (depth, key) in path.iter().enumerate() {
+        let indent = "  ".repeat(depth);
+        let head = format!("{indent}{key}:");
+        let start = text.lines().position(|line| line.trim_end() == head)?;
+        let skip: usize = text.split_inclusive('\n').take(start + 1).map(str::len).sum();
+        let rest = &text[skip..];
+        let inner = format!("{indent}  ");
+        let length = rest.split_inclusive('\n').take_while(|line| line.starts_with(&inner));
+        text = &rest[..length.map(str::len).sum()];
+    }
+    Some(text)
+}
+
+/// An empty selector is every pod of the namespace, other people's too.
+pub fn every_selector_takes_the_gateways_pods_and_no_others() {
+    let copied = Copied::new();
+    for folder in RENDERED {
+        let text = copied.render(folder);
+        let documents: Vec<&str> = text.split("\n---\n").collect();
+        let all = |kind: &str| {
+            let kind = format!("\nkind: {kind}\n");
+            documents.iter().copied().filter(move |one| one.contains(&kind)).collect::<Vec<_>>()
+        };
+        let pods = [all("Deployment"), all("StatefulSet")].concat();
+        let [pods] = pods.as_slice() else { panic!("{folder}: one kind of pods, not {pods:?}") };
+        let labels = at(pods, &["spec", "template", "metadata", "labels"]).expect("labels");
+        let labels: Vec<&str> = labels.lines().map(str::trim).collect();
+        for (kind, path) in [
+            ("Deployment", &["spec", "selector", "matchLabels"][..]),
+            ("StatefulSet", &["spec", "selector", "matchLabels"]),
+            ("PodDisruptionBudget", &["spec", "selector", "matchLabels"]),
+            ("NetworkPolicy", &["spec", "podSelector", "matchLabels"]),
+            ("Service", &["spec", "selector"]),
+        ] {
+            let found = all(kind);
+            // The pods are of one kind; which one was seen above.
+            let either = ["Deployment", "StatefulSet"].contains(&kind);
+            assert!(!found.is_empty() || either, "{folder}: no {kind}");
+            for document in found {
+                let selector = at(document, path);
+                let selector: Vec<&str> =
+                    selector.unwrap_or_default().lines().map(str::trim).collect();
+                assert!(!selector.is_empty(), "{folder}: {kind} takes every pod\n{document}");
+                let fits = selector.iter().all(|pair| labels.contains(pair));
+                assert!(fits, "{folder}: {kind} wants {selector:?}, the pods have {labels:?}");
+            }
+        }
+    }
+}
+
 pub fn the_rendered_pods_have_what_the_documents_promise() {
     let copied = Copied::new();
     for (folder, kind) in [("base", "Deployment"), ("overlays/stateful", "StatefulSet")] {

@@ -10,15 +10,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// How platforms are told their grace.
-const PLATFORM: [&str; 7] = [
+const PLATFORM: [&str; 6] = [
     "stop_grace_period",
     "terminationGracePeriodSeconds",
     "TimeoutStopSec",
     "StopTimeout",
     "--stop-timeout",
     "stop -t",
-    "CLAWINIT_PLATFORM_GRACE",
 ];
+
+/// What clawinit is told that the platform gives. It gives nothing by itself.
+const TOLD: &str = "CLAWINIT_PLATFORM_GRACE";
+
+/// What the gateway takes after its drain time at most: an agent's SIGKILL, and the disk.
+const AFTER_DRAIN: f64 = 6.0;
+
+/// The keys of which one must stand in a file for a platform; a default there is too short.
+fn wanted(place: &str, text: &str) -> &'static [&'static [&'static str]] {
+    if place.starts_with("compose/") && place.ends_with(".yml") {
+        &[&["stop_grace_period"]]
+    } else if place.starts_with("k8s/") && text.contains("containers:") {
+        &[&["terminationGracePeriodSeconds"]]
+    } else if place.ends_with(".service") {
+        &[&["TimeoutStopSec"]]
+    } else if place.ends_with(".container") {
+        // From the inside out.
+        &[&["--stop-timeout", "StopTimeout"], &["TimeoutStopSec"]]
+    } else {
+        &[]
+    }
+}
 
 /// How clawinit is told its own, and what it takes where it is not.
 const OWN: [(&str, &str, f64); 3] = [
@@ -37,7 +58,7 @@ const SHOWN: [(&str, &str); 2] = [
 ];
 
 /// Files that must be among those that were read, so that the test cannot lose them.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 13] = [
     "README.md",
     "compose/docker-compose.yml",
     "compose/docker-compose.blue.yml",
@@ -46,8 +67,10 @@ const KNOWN: [&str; 11] = [
     "k8s/base/settings.env",
     "k8s/overlays/stateful/statefulset.yaml",
     "k8s/examples/restart-rules.yaml",
+    "k8s/examples/sidecar.yaml",
     "images/scratch/Dockerfile",
     "systemd/openclaw-gateway.service",
+    "systemd/openclaw-gateway-alone.service",
     "systemd/openclaw-gateway.container",
 ];
 
@@ -126,9 +149,26 @@ impl Section {
     /// What is wrong with it; nothing where no grace stands in it.
     fn fault(&self) -> Option<String> {
         let mut platform = self.platform();
+        let told = values(&self.text, TOLD);
         let (own, said) = self.own();
-        if platform.is_empty() && said == 0 {
+        let mut inner = 0.0;
+        for keys in wanted(&self.place, &self.text) {
+            let given: Vec<f64> = keys.iter().flat_map(|key| values(&self.text, key)).collect();
+            let Some(shortest) = given.into_iter().reduce(f64::min) else {
+                return Some(format!("{}: {} is missing", self.place, keys.join(" or ")));
+            };
+            if shortest <= inner {
+                let within = format!("{shortest} s of {}, {inner} s within it", keys[0]);
+                return Some(format!("{}: {within}", self.place));
+            }
+            inner = shortest;
+        }
+        if platform.is_empty() && told.is_empty() && said == 0 {
             return None;
+        }
+        if platform.is_empty() {
+            // An image or a document that says which platform it is meant for.
+            platform.clone_from(&told);
         }
         if platform.is_empty() {
             let engine = ["docker run", "podman run"].iter().any(|run| self.text.contains(run));
@@ -138,14 +178,14 @@ impl Section {
             platform.push(ENGINE);
         }
         let shortest = platform.iter().copied().fold(f64::INFINITY, f64::min);
+        let drain = values(&self.text, "--drain-time").into_iter().reduce(f64::max);
+        let own = drain.map_or(own, |drain| own.max(drain + AFTER_DRAIN));
         if shortest <= own {
             return Some(format!(
-                "{}: the platform gives {shortest} s, and clawinit may take {own} s",
+                "{}: the platform gives {shortest} s, and a stop may take {own} s",
                 self.place
             ));
         }
-        // What clawinit is told that the platform gives is what the platform gives.
-        let told = values(&self.text, "CLAWINIT_PLATFORM_GRACE");
         told.iter().find(|told| **told != shortest).map(|told| {
             format!(
                 "{}: clawinit is told {told} s, and the platform gives {shortest} s",
@@ -175,7 +215,7 @@ fn files() -> BTreeMap<String, String> {
 /// Whether any grace stands in a text.
 fn has_a_grace(text: &str) -> bool {
     let own = OWN.iter().flat_map(|(variable, option, _)| [*variable, *option]);
-    PLATFORM.into_iter().chain(own).any(|key| !values(text, key).is_empty())
+    PLATFORM.into_iter().chain([TOLD]).chain(own).any(|key| !values(text, key).is_empty())
 }
 
 fn split(name: &str, text: &str) -> Vec<Section> {
@@ -271,8 +311,48 @@ pub fn a_grace_that_does_not_fit_is_found() {
             "stop_grace_period: 40s\nCLAWINIT_PLATFORM_GRACE: 40s",
             "stop_grace_period: 40s\nCLAWINIT_PLATFORM_GRACE: 50s",
         ),
+        (
+            "b.yml",
+            "stop_grace_period: 40s\nCLAWINIT_PLATFORM_GRACE: 40s",
+            "stop_grace_period: 40s\nCLAWINIT_PLATFORM_GRACE: 35s",
+        ),
+        (
+            "a.container",
+            "StopTimeout=30\nTimeoutStopSec=45",
+            "StopTimeout=30\nTimeoutStopSec=30\nCLAWINIT_PLATFORM_GRACE=30s",
+        ),
+        (
+            "a.service",
+            "ExecStart=a --drain-time 30s\nTimeoutStopSec=40",
+            "ExecStart=a --drain-time 30s\nTimeoutStopSec=36",
+        ),
     ] {
         assert_eq!(fault(name, fine), None, "{fine}");
         assert!(fault(name, wrong).is_some(), "nothing was found in {wrong:?}");
+    }
+}
+
+/// A platform's own key that is deleted from a file of ours: what clawinit is told is no grace.
+pub fn a_platforms_grace_that_is_deleted_is_found() {
+    let files = files();
+    let base = &files["k8s/base/settings.env"];
+    for name in KNOWN {
+        let text = &files[name];
+        for key in wanted(name, text).concat() {
+            let section = |text: &str| Section {
+                place: name.to_string(),
+                text: if name.starts_with("k8s/") {
+                    format!("{text}\n{base}")
+                } else {
+                    text.into()
+                },
+                in_a_row: false,
+            };
+            let kept: Vec<&str> = text.lines().filter(|l| values(l, key).is_empty()).collect();
+            if kept.len() < text.lines().count() {
+                let fault = section(&kept.join("\n")).fault().unwrap_or_default();
+                assert!(fault.contains("is missing"), "{name} without {key}: {fault:?}");
+            }
+        }
     }
 }

@@ -522,7 +522,8 @@ fn main() {
         shared:
             every_platforms_grace_is_longer_than_clawinits,
             the_defaults_of_the_graces_are_those_of_the_help,
-            a_grace_that_does_not_fit_is_found;
+            a_grace_that_does_not_fit_is_found,
+            a_platforms_grace_that_is_deleted_is_found;
         alone:
     );
     tests!(all, tidy;
