@@ -2,7 +2,7 @@
 # make test         every test; engines that are absent are skipped, one line each
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
 # make test-engines Docker, Compose, Podman, Kubernetes manifests, systemd, deployment, monitoring
-# make test-openclaw the published OpenClaw under clawinit, where npm is reachable (1.5 GB, once)
+# make test-openclaw the published OpenClaw under clawinit, where npm is reachable (3.2 GB, once)
 # make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make bench        every cost beside tini, dumb-init, catatonit; docs/benchmarks (minutes)

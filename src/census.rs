@@ -217,12 +217,16 @@ fn by(
 
 /// A number of the pids controller, given clawinit's `/proc/PID/cgroup`; `max` is none.
 fn pids(groups: &str, file: &'static str) -> Option<u64> {
-    // Seen from another control group namespace: where our mount begins is not where clawinit is.
+    // Seen from another control group namespace: it has no path here.
     if groups.contains(":/..") {
         return None;
     }
-    let text = cgroup::paths(groups, "pids", [file; 2]).find_map(|p| fs::read_to_string(p).ok())?;
-    text.trim().parse().ok()
+    // Each place is followed by the one where a mount begins at the group of whoever looks: that is
+    // clawinit's only where both are in the same.
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let near = if groups == own { 1 } else { 2 };
+    let mut places = cgroup::paths(groups, "pids", [file; 2]).step_by(near);
+    places.find_map(|place| fs::read_to_string(place).ok())?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -860,29 +860,53 @@ fn help(manners: Manners) -> String {
     }
 }
 
+/// An option and its help, in lines of 80 columns; a head too long for its column has a line of
+/// its own.
+pub fn folded(text: &mut String, head: &str, column: usize, help: &str) {
+    let mut line = format!("  {head:<column$}");
+    if head.len() > column {
+        let _ = writeln!(text, "  {head}");
+        line = " ".repeat(column + 2);
+    }
+    for word in help.split_ascii_whitespace() {
+        if line.len() + 1 + word.len() > 80 {
+            let _ = writeln!(text, "{line}");
+            line = " ".repeat(column + 2);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    let _ = writeln!(text, "{line}");
+}
+
 fn own_help() -> String {
     let mut text = String::from(
         "usage: clawinit [OPTIONS] [--] COMMAND [ARG]...\n\n\
-         Runs COMMAND as a container's first process: reaps, forwards signals, stops it within\n\
-         a grace time, restarts it on SIGUSR1 or when it exits with 75, sweeps what it left.\n\n\
-         Each option has a variable: --stop-grace is CLAWINIT_STOP_GRACE. The command line wins.\n\
-         D is a time with its unit: 500ms, 25s, 2m. Defaults are in parentheses.\n\n",
+         Runs COMMAND as a container's first process: reaps, forwards signals, stops it\n\
+         within a grace time, restarts it on SIGUSR1 or when it exits with 75, sweeps\n\
+         what it left.\n\n\
+         Each option has a variable: --stop-grace is CLAWINIT_STOP_GRACE. The command\n\
+         line wins. D is a time with its unit: 500ms, 25s, 2m. Defaults are in\n\
+         parentheses.\n\n",
     );
     for option in &OPTIONS {
         let head = format!("--{} {}", option.name, option.value);
-        for (i, line) in option.help.split('\n').enumerate() {
-            let _ = writeln!(text, "  {:<31} {line}", if i == 0 { head.trim_end() } else { "" });
-        }
+        folded(&mut text, head.trim_end(), 26, option.help);
+    }
+    for (head, help) in [
+        ("--help", "print this"),
+        ("--version, --license", "print these"),
+        ("-v, -q", "more log lines, fewer (-vv, -qq)"),
+        (
+            "-s -g -w -p SIG -e N -h -l",
+            "as tini: --subreaper on, --kill-mode group, a line for each orphan reaped, --parent-death-signal, --success-codes (repeat to add), help, licence",
+        ),
+    ] {
+        folded(&mut text, head, 26, help);
     }
     text.push_str(
-        "  --help                          print this\n\
-         \x20 --version, --license            print these\n\
-         \x20 -v, -q                          more log lines, fewer (-vv, -qq)\n\
-         \x20 -s -g -w -p SIG -e N -h -l      as tini: --subreaper on, --kill-mode group, a line for\n\
-         \x20                                 each orphan reaped, --parent-death-signal,\n\
-         \x20                                 --success-codes (repeat to add), help, licence\n\n\
-         Exit code: the child's, 128+N when signal N ended it; 2 wrong usage, 125 clawinit could\n\
-         not start, 126 the command cannot be run, 127 it was not found.\n",
+        "\nExit code: the child's, 128+N when signal N ended it; 2 wrong usage, 125\n\
+         clawinit could not start, 126 the command cannot be run, 127 it was not found.\n",
     );
     text
 }

@@ -339,6 +339,8 @@ pub struct Story {
     pub oom_killed: bool,
     /// How long the watched port stayed taken after the last request.
     pub port_release: Option<Duration>,
+    /// Who held it still when it was last looked at.
+    pub port_holder: Option<String>,
     /// Whether the platform's grace is shorter than ours.
     pub grace_does_not_fit: bool,
 }
@@ -386,6 +388,7 @@ impl Story {
             ("restart_sender", Value::Json(&restarted_by)),
             ("stop_seconds", optional(state.stop.map(|stop| now.saturating_sub(stop.at)))),
             ("port_release_seconds", optional(self.port_release)),
+            ("port_holder", self.port_holder.as_ref().map_or(Value::Null, |h| Value::Text(h))),
             ("platform_grace_too_short", Value::Flag(self.grace_does_not_fit)),
             ("dropped_log_lines", Value::Number(dropped as i64)),
         ];

@@ -68,8 +68,11 @@ pub fn exit_code(config: &Config, state: &State) -> u8 {
             return 0;
         }
     }
-    match end {
+    let code = match end {
         End::Reaped(_) if config.success_codes.contains(code) => 0,
         End::Reaped(_) | End::NotStarted(_) | End::Survived => code,
-    }
+    };
+    // A child that left with 0 again and again has not done its work: an on-failure policy of
+    // the platform is to see that (openclaw/openclaw#73178).
+    if code == 0 && state.gave_up && state.stop.is_none() { 1 } else { code }
 }

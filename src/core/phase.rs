@@ -27,6 +27,8 @@ pub struct State {
     pub restarts: [u32; 3],
     /// Crashes since the last stable generation.
     pub crashes: Crashes,
+    /// `--restart-limit` ended it.
+    pub gave_up: bool,
 }
 
 /// The phases of DESIGN section 5.
@@ -131,6 +133,7 @@ impl State {
             cause: None,
             restarts: [0; 3],
             crashes: Crashes::new(seed),
+            gave_up: false,
         }
     }
 

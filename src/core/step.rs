@@ -322,6 +322,7 @@ impl Step<'_> {
     fn crashed(&mut self, cause: Cause) -> Next {
         if self.state.crashes.record(self.config, self.now) {
             self.note(Note::RestartLimit);
+            self.state.gave_up = true;
             return Next::Leave;
         }
         let delay = self.state.crashes.delay(self.config);

@@ -102,6 +102,7 @@ impl Init {
                 exporter.next = None;
                 self.kept.page.update(|w| {
                     w.set(at::EXPORTER, pid as u64);
+                    w.set(at::EXPORTER_DUE, 0);
                     w.add(at::EXPORTER_RESTARTS, 0, again.into());
                 });
                 let fields = [("pid", Value::Number(pid.into()))];
@@ -138,6 +139,7 @@ impl Init {
         let delay = exporter.delay;
         exporter.pid = None;
         exporter.next = Some(now + delay);
+        self.kept.page.update(|w| w.time(at::EXPORTER_DUE, now + delay));
         exporter.delay = (delay * 2).min(DELAY_MAX);
         let fields = [
             ("pid", pid.map_or(Value::Null, |pid| Value::Number(pid.into()))),

@@ -150,9 +150,11 @@ impl Init {
     pub(super) fn wait_for_verb(&mut self, received: Received) {
         if let (true, Sender::Process { pid, .. }) = (received.is_of_a_verb(), received.sender)
             && pid > 0
-            && self.verbs.len() < VERBS_WAITED_FOR
-            && !self.verbs.contains(&pid)
         {
+            self.verbs.retain(|known| *known != pid);
+            if self.verbs.len() == VERBS_WAITED_FOR {
+                self.verbs.remove(0); // the oldest has most likely told long ago
+            }
             self.verbs.push(pid);
         }
     }
@@ -162,7 +164,13 @@ impl Init {
     fn wait_for_verbs(&self) {
         let end = clock::monotonic() + VERB_WAIT;
         for pid in &self.verbs {
-            process::wait_for_end(*pid, end.saturating_sub(clock::monotonic()));
+            // The number may be somebody else's by now, who is not waited for.
+            let mut line = [0; Asker::KEPT];
+            let words = descendants::read(*pid, "cmdline", &mut line);
+            let verb = words.split(|b| *b == 0).nth(1).unwrap_or_default();
+            if [&b"stop"[..], b"restart"].contains(&verb) {
+                process::wait_for_end(*pid, end.saturating_sub(clock::monotonic()));
+            }
         }
     }
 
@@ -461,6 +469,7 @@ impl Init {
 
     fn port_released(&mut self, port: u16, time: Duration) {
         self.story.port_release = Some(time);
+        self.story.port_holder = None;
         self.kept.page.update(|w| w.observe(Timed::PortRelease, time));
         let fields =
             [("port", Value::Number(port.into())), ("release_seconds", Value::Seconds(time))];
@@ -480,6 +489,7 @@ impl Init {
                     [("port", Value::Number(port.into())), ("holder", Value::Text(&holder))];
                 let said = format_args!("port {port} is still held by {holder}");
                 self.log.line(Level::Warn, "port-held", said, &fields);
+                self.story.port_holder = Some(holder);
             }
         }
     }
@@ -513,6 +523,12 @@ impl Init {
         ];
         let took = self.state.stop.map(|stop| now.saturating_sub(stop.at));
         self.keep_exit(took, now);
+        if self.config.termination_log != TerminationLog::Off {
+            let report = self.story.report(&self.state, code, now, self.log.dropped());
+            if let Err(errno) = report::write_report(self.config.termination_log, &report) {
+                self.note_report_not_written(errno, &report);
+            }
+        }
         match took {
             Some(took) => {
                 let said = format_args!("stopped in {}, leaving with {code}", Span(took));
@@ -524,12 +540,6 @@ impl Init {
                 format_args!("leaving with {code} ({cause})"),
                 &fields,
             ),
-        }
-        if self.config.termination_log != TerminationLog::Off {
-            let report = self.story.report(&self.state, code, now, self.log.dropped());
-            if let Err(errno) = report::write_report(self.config.termination_log, &report) {
-                self.note_report_not_written(errno, &report);
-            }
         }
         if let Some(terminal) = self.terminal.filter(|_| !self.config.is_pid1) {
             terminal.take_back(self.last_child);

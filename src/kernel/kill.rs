@@ -21,6 +21,13 @@ pub fn everyone(signal: Signal) -> Result<(), Errno> {
     send(-1, signal)
 }
 
+/// Whether there is a process of this pid, ours to signal or not.
+pub fn exists(pid: i32) -> bool {
+    // SAFETY: signal 0 is sent to nobody (kill(2)); touches no memory.
+    let asked = Errno::check(i64::from(unsafe { libc::kill(pid, 0) }));
+    pid > 0 && asked != Err(Errno(libc::ESRCH)) // EPERM: another user's
+}
+
 /// Whether there is anybody in this process group.
 pub(super) fn group_exists(pgrp: i32) -> bool {
     // SAFETY: signal 0 is sent to nobody (kill(2)); touches no memory.

@@ -84,6 +84,17 @@ pub fn folder() -> Option<CString> {
     CString::new(path.into_encoded_bytes()).ok().filter(|path| path.as_bytes().starts_with(b"/"))
 }
 
+/// Whether others of our user may look at us (PR_GET_DUMPABLE).
+pub(super) fn is_dumpable() -> bool {
+    // SAFETY: touches no memory.
+    unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) == 1 }
+}
+
+/// Lets them (PR_SET_DUMPABLE).
+pub(super) fn make_dumpable() {
+    let _ = prctl(libc::PR_SET_DUMPABLE, 1);
+}
+
 /// Names this process for `ps` and `/proc/PID/comm` (PR_SET_NAME): 15 bytes at most.
 pub fn set_name(name: &std::ffi::CStr) {
     // SAFETY: a C string, which the kernel copies.

@@ -93,6 +93,8 @@ struct Start<'a, 'b> {
 /// blocked.
 pub fn spawn(program: &mut Program) -> Result<i32, Failure> {
     let mut start = Start { program, failure: None };
+    let changes_user = start.program.user.is_some();
+    let was_dumpable = changes_user && process::is_dumpable();
     // SAFETY: the stack grows down from its aligned end, and is the child's alone: CLONE_VFORK
     // holds us until it has executed its program or exited. Until then it alone touches `start`. It shares no signal handlers
     // (no CLONE_SIGHAND) and no descriptors (no CLONE_FILES), so what it changes is its own.
@@ -101,6 +103,11 @@ pub fn spawn(program: &mut Program) -> Result<i32, Failure> {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         libc::clone(child, top, flags, (&raw mut start).cast())
     };
+    // A change of user takes the flag away from the memory, which was ours, too: /proc/PID/fd
+    // with the status page would be closed to all without CAP_SYS_PTRACE.
+    if was_dumpable {
+        process::make_dumpable();
+    }
     let pid =
         Errno::check(i64::from(pid)).map_err(|errno| Failure { step: Step::Clone, errno })? as i32;
     // SAFETY: `start` is ours; the child wrote to it before we went on.

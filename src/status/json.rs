@@ -67,10 +67,16 @@ pub fn render(page: &Snapshot, census: Option<&Census>, now: Duration) -> String
     signals(&mut json, "signals_received", &page.received);
     signals(&mut json, "signals_forwarded", &page.forwarded);
     json.close('}');
-    json.open("exporter", '{');
-    json.put("pid", pid(page.exporter));
-    json.put("restarts", Value::Number(page.exporter_restarts as i64));
-    json.close('}');
+    if page.exporter.is_none() && page.exporter_due.is_none() {
+        json.put("exporter", Value::Null);
+    } else {
+        let due = page.exporter_due.map(|due| due.saturating_sub(now));
+        json.open("exporter", '{');
+        json.put("pid", pid(page.exporter));
+        json.put("restarts", Value::Number(page.exporter_restarts as i64));
+        json.put("again_in_seconds", due.map_or(Value::Null, Value::Seconds));
+        json.close('}');
+    }
     settings(&mut json, page);
     match census {
         Some(census) => take_in(&mut json, census),

@@ -175,8 +175,11 @@ pub const COMMAND_LENGTH: Field = HISTOGRAMS.then(1);
 /// The child's command and arguments with zero bytes between them, as much as fits.
 pub const COMMAND: Field = COMMAND_LENGTH.then(80);
 
+/// When an exporter that has ended is started again; 0: it runs, or none is wanted.
+pub const EXPORTER_DUE: Field = COMMAND.then(1);
+
 /// How many words are used.
-pub const USED: usize = COMMAND.at + COMMAND.words;
+pub const USED: usize = EXPORTER_DUE.at + EXPORTER_DUE.words;
 
 const _: () = assert!(USED <= page::WORDS);
 const _: () = assert!(crate::report::Asker::KEPT == REQUEST_COMMAND_WORDS * 8);

@@ -107,6 +107,8 @@ pub struct Snapshot {
     pub exporter: Option<i32>,
     /// How often it was started again.
     pub exporter_restarts: u64,
+    /// When one that has ended is started again.
+    pub exporter_due: Option<Duration>,
     /// Signals received, by number.
     pub received: Vec<u64>,
     /// Signals forwarded, by the number received.
@@ -237,6 +239,7 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, Unreadable> {
         port: page.some(at::PORT).map(|port| port as u16),
         exporter: page.some(at::EXPORTER).map(|pid| pid as i32),
         exporter_restarts: page.get(at::EXPORTER_RESTARTS),
+        exporter_due: page.some(at::EXPORTER_DUE).map(Duration::from_nanos),
         received: page.array::<{ signal::MAX as usize + 1 }>(at::RECEIVED).to_vec(),
         forwarded: page.array::<{ signal::MAX as usize + 1 }>(at::FORWARDED).to_vec(),
         histograms: std::array::from_fn(|i| page.histogram(i)),

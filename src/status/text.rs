@@ -54,17 +54,20 @@ pub fn render(page: &Snapshot, census: Option<&Census>, now: Duration, width: us
             write!(restarts, "; {} in a row", counted(page.crashes_in_a_row, "crash", "crashes"));
     }
     text.line("restarts", &restarts);
-    if page.escalations > 0 || page.killed > 0 || page.oom_kills > 0 {
-        let mut killed = format!(
+    let mut killed = Vec::new();
+    if page.escalations > 0 || page.killed > 0 {
+        killed.push(format!(
             "{} with SIGKILL, at {}",
             counted(page.killed, "process", "processes"),
             counted(page.escalations, "deadline", "deadlines")
-        );
-        if page.oom_kills > 0 {
-            let _ =
-                write!(killed, "; {} out of memory", counted(page.oom_kills, "child", "children"));
-        }
-        text.line("killed", &killed);
+        ));
+    }
+    if page.oom_kills > 0 {
+        let children = counted(page.oom_kills, "child", "children");
+        killed.push(format!("{children} by the kernel, out of memory"));
+    }
+    if !killed.is_empty() {
+        text.line("killed", &killed.join("; "));
     }
     if page.leftovers > 0 || page.swept > 0 {
         let mut swept =
@@ -91,12 +94,17 @@ pub fn render(page: &Snapshot, census: Option<&Census>, now: Duration, width: us
         let lines = counted(page.dropped, "line", "lines");
         text.line("log", &format!("{lines} lost: nobody read them in time"));
     }
-    if let Some(pid) = page.exporter {
-        let again = match page.exporter_restarts {
-            0 => String::new(),
-            n => format!(", started again {}", counted(n, "time", "times")),
-        };
-        text.line("exporter", &format!("pid {pid}{again}"));
+    let again = match page.exporter_restarts {
+        0 => String::new(),
+        n => format!(", started again {}", counted(n, "time", "times")),
+    };
+    match (page.exporter, page.exporter_due) {
+        (Some(pid), _) => text.line("exporter", &format!("pid {pid}{again}")),
+        (None, Some(due)) => {
+            let left = Age(due.saturating_sub(now));
+            text.line("exporter", &format!("down, the next try in {left}{again}; see the log"));
+        }
+        (None, None) => {}
     }
     let up = Age(now.saturating_sub(page.born));
     text.line("clawinit", &format!("{}, pid {}, up {up}", page.version, page.pid));

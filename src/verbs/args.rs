@@ -149,10 +149,7 @@ impl Usage {
         let own = Opt { name: "help", value: "", help: "print this" };
         for option in self.options.iter().chain([&own]) {
             let head = format!("--{} {}", option.name, option.value);
-            for (i, line) in option.help.split('\n').enumerate() {
-                let _ =
-                    writeln!(help, "  {:<24} {line}", if i == 0 { head.trim_end() } else { "" });
-            }
+            cli::folded(&mut help, head.trim_end(), 24, option.help);
         }
         let _ = writeln!(help, "\nExit code: {}", self.codes);
         help

@@ -20,14 +20,17 @@ use std::time::Duration;
 const HELP: &str = "\
 usage: clawinit check [--json] [OPTIONS] [--] COMMAND [ARG]...
 
-Starts nothing. Prints the settings that COMMAND would run with and where each comes from, finds
-COMMAND on PATH, and warns of what will hurt. OPTIONS are those of clawinit --help, and its
-variables count too. Asks as the user and in the folder that it is run in itself.
+Starts nothing. Prints the settings that COMMAND would run with and where each
+comes from, finds COMMAND on PATH, and warns of what will hurt. OPTIONS are
+those of clawinit --help, and its variables count too. Asks as the user and in
+the folder that it is run in itself.
 
-  --json                   for programs, in one line; the first word behind check
+  --json                   for programs, in one line; the first word behind
+                           check
   --help                   print this
 
-Exit code: 0 COMMAND can be run, whatever the warnings; 1 it cannot; 2 wrong usage.
+Exit code: 0 COMMAND can be run, whatever the warnings; 1 it cannot; 2 wrong
+usage.
 ";
 
 /// The command cannot be run.

@@ -1,8 +1,8 @@
 //! Which process is the clawinit that is meant: the one whose status page says so.
 
 use super::{FAILED, Failure, NO_CLAWINIT, NO_PERMISSION, NOT_RUNNING, USAGE};
-use crate::kernel::clock;
 use crate::kernel::entry::Start;
+use crate::kernel::{clock, kill};
 use crate::report::Words;
 use crate::status::read::{self, Snapshot, Unreadable};
 use std::fmt::Write;
@@ -93,7 +93,7 @@ fn look(start: &Start, wanted: Option<i32>) -> Result<Found, (Failure, bool)> {
         match look_at(pid) {
             Candidate::Clawinit(found) => return Ok(found),
             Candidate::Unreadable(why) => return Err((unreadable(pid, &why), false)),
-            Candidate::Forbidden if is_named_clawinit(pid) => {
+            Candidate::Forbidden if is_named_clawinit(pid) || given == Some(pid) => {
                 forbidden = forbidden.or(Some(pid));
             }
             Candidate::Other if is_named_clawinit(pid) => without = without.or(Some(pid)),
@@ -175,7 +175,10 @@ fn look_at_wanted(pid: i32) -> Result<Found, (Failure, bool)> {
 
 /// What this process is.
 fn look_at(pid: i32) -> Candidate {
-    let Ok(folder) = File::open(format!("/proc/{pid}")) else { return Candidate::Gone };
+    let Ok(folder) = File::open(format!("/proc/{pid}")) else {
+        // With hidepid (proc(5)) others' processes are not there, but can be signalled, or not.
+        return if kill::exists(pid) { Candidate::Forbidden } else { Candidate::Gone };
+    };
     // By way of the open folder: the number may be another's by now.
     let entries = match fs::read_dir(format!("/proc/self/fd/{}/fd", folder.as_raw_fd())) {
         Ok(entries) => entries,

@@ -37,6 +37,28 @@ impl Probe {
         Ok(Probe { target, timeout, status: (200, 299), body: Vec::new(), json: Vec::new() })
     }
 
+    /// Takes over what `--expect-body` and `--expect-json` ask of the body. Errors: what is wrong
+    /// with them, and what to write.
+    pub fn expect(&mut self, given: &Given) -> Result<(), String> {
+        for text in given.all("expect-body") {
+            if text.is_empty() {
+                return Err("--expect-body: every body contains \"\"; write a text".to_owned());
+            }
+            self.body.push(text.to_owned());
+        }
+        for wanted in given.all("expect-json") {
+            let (path, value) =
+                wanted.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
+                    let wanted = shown(wanted.as_bytes());
+                    format!(
+                        "--expect-json: \"{wanted}\" is no path with a value; write one like status=ok"
+                    )
+                })?;
+            self.json.push((path.to_owned(), value.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Asks once. Errors: what the answer was instead, in one line.
     pub fn ask(&self) -> Result<(), String> {
         self.status().map(drop)
@@ -165,11 +187,12 @@ const USAGE: Usage = Usage {
     verb: "health",
     operand: "URL",
     about: "\
-Asks for URL, http://HOST[:PORT][/PATH], with one GET of HTTP/1.1, and tells by its exit code
-whether the answer is the one expected. For a HEALTHCHECK in an image without a shell. A page
-for everything answers 200 to anything: expect something of the body too. Redirects are not
-followed. PATH is names and places in lists with dots between them, status or checks.0.name, or
-a JSON Pointer, /checks/0/name. VALUE is the text of a string, or JSON: true, 3, null, [1,2].
+Asks for URL, http://HOST[:PORT][/PATH], with one GET of HTTP/1.1, and tells by
+its exit code whether the answer is the one expected. For a HEALTHCHECK in an
+image without a shell. A page for everything answers 200 to anything: expect
+something of the body too. Redirects are not followed. PATH is names and places
+in lists with dots between them, status or checks.0.name, or a JSON Pointer,
+/checks/0/name. VALUE is the text of a string, or JSON: true, 3, null, [1,2].
 A body is read to its end, 1 MiB at most.",
     options: &[
         Opt { name: "timeout", value: "D", help: "for everything, the name server included (5s)" },
@@ -221,22 +244,7 @@ fn probe(given: &Given) -> Result<Probe, String> {
     if let Some(status) = given.parsed("status", statuses)? {
         probe.status = status;
     }
-    for text in given.all("expect-body") {
-        if text.is_empty() {
-            return Err("--expect-body: every body contains \"\"; write a text".to_owned());
-        }
-        probe.body.push(text.to_owned());
-    }
-    for wanted in given.all("expect-json") {
-        let (path, value) =
-            wanted.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
-                let wanted = shown(wanted.as_bytes());
-                format!(
-                    "--expect-json: \"{wanted}\" is no path with a value; write one like status=ok"
-                )
-            })?;
-        probe.json.push((path.to_owned(), value.to_owned()));
-    }
+    probe.expect(given)?;
     Ok(probe)
 }
 

@@ -48,6 +48,17 @@ const RESTART: Usage = Usage {
             help: "wait instead until this answers with a 2xx status",
         },
         Opt {
+            name: "expect-body",
+            value: "TEXT",
+            help: "and its body contains this; repeat for more",
+        },
+        Opt {
+            name: "expect-json",
+            value: "PATH=VALUE",
+            help: "and its body is JSON and has this there, as\n\
+                   clawinit health has it; repeat for more",
+        },
+        Opt {
             name: TIMEOUT_OPTION,
             value: "D",
             help: "wait this long, then leave with 124 (restart grace\n\
@@ -128,7 +139,14 @@ struct Options {
 
 impl Options {
     fn read(given: &Given) -> Result<Options, String> {
-        let probe = given.parsed("wait-for", |url| Probe::new(url, QUESTION))?;
+        let mut probe = given.parsed("wait-for", |url| Probe::new(url, QUESTION))?;
+        match &mut probe {
+            Some(probe) => probe.expect(given)?,
+            None if given.has("expect-body") || given.has("expect-json") => {
+                return Err("--expect-body and --expect-json are about the answer of --wait-for; write that too".to_owned());
+            }
+            None => {}
+        }
         let options = Options {
             pid: given.pid("pid")?,
             timeout: given.duration(TIMEOUT_OPTION)?,

@@ -448,7 +448,10 @@ pub fn the_verbs_of_docker_exec_tell_how_it_went_and_docker_cp_has_the_report() 
     let volume = Volume::new(DOCKER);
     let mount = format!("--volume={}:/data", volume.name);
     let report_at = "--env=CLAWINIT_TERMINATION_LOG=/data/termination.json";
-    let container = DOCKER.gateway(&["--read-only", &mount, report_at]);
+    // As root, with the child as another: the usual capabilities have no CAP_SYS_PTRACE.
+    let user = ["--user=0", "--env=CLAWINIT_USER=65532:65532"];
+    let options = [&["--read-only", &mount, report_at][..], &user].concat();
+    let container = DOCKER.gateway(&options);
     let status = container.exec(&["/clawinit", "status"]);
     assert_eq!(status.code, Some(0), "{}{}", status.out, status.err);
     assert!(status.out.starts_with("phase      running for "), "{}", status.out);

@@ -79,6 +79,10 @@ fn main() {
     if words.first().is_some_and(|word| word == "probe") {
         probe::run(&words[1..]);
     }
+    // A shell that starts this in the background leaves these ignored, for all below.
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        sys::default(signal);
+    }
     let arguments = Arguments::from_args();
     let mut all = Vec::new();
     tests!(all, exit_codes;
@@ -178,6 +182,7 @@ fn main() {
             the_restart_mode_says_what_brings_a_child_back,
             no_restart_codes_end_it_in_every_mode,
             one_crash_over_the_limit_exits_with_the_childs_code,
+            a_child_that_leaves_with_0_again_and_again_is_no_success,
             restarts_asked_for_by_signal_never_count,
             after_a_restart_request_any_exit_leads_to_the_next_generation,
             a_child_that_dies_of_the_restart_signal_has_restarted,
@@ -378,6 +383,7 @@ fn main() {
             wrong_short_options_have_their_line,
             right_values_are_taken,
             the_help_names_every_option_and_exits_zero,
+            every_help_fits_80_columns,
             version_and_licence_are_printed,
             a_duration_that_is_too_long_is_not_suggested,
             a_delay_over_its_maximum_has_its_line;
@@ -474,6 +480,7 @@ fn main() {
             a_stop_from_outside_tells_how_it_went,
             a_stop_that_needed_sigkill_says_so,
             a_stop_under_way_is_waited_for_and_not_repeated,
+            a_stop_after_many_restarts_is_told_as_well,
             a_restart_waits_for_a_generation_that_stays,
             a_restart_waits_for_an_answer,
             a_restart_that_never_answers_is_124_and_says_what_came,

@@ -99,11 +99,12 @@ pub fn the_page_tells_how_it_ended_to_whoever_had_it_open() {
 }
 
 pub fn orphans_and_leftovers_are_counted() {
-    let run = Init::new(&[]).role(&["orphans", "4", "0"]);
-    let page = open(&run);
-    run.finish_with(0);
-    let page = read::read(&page).expect("read the page");
+    let options = ["--restart=always", "--restart-delay=1m", "--restart-delay-max=1m"];
+    let run = Init::new(&options).role(&["orphans", "4", "0"]);
+    let page = until(&run, "phase backoff", |page| page.phase == Some(Phase::Backoff));
     assert_eq!(page.reaped, 12, "four families of three, who all end as orphans: {page:?}");
+    run.term();
+    run.finish_with(0);
 
     let run = Init::new(&[])
         .role(&["leave", "a:orphan", "b:daemon", "--", "record", "exit=10:0", "exit=15:0"])

@@ -101,7 +101,7 @@ pub fn the_restart_mode_says_what_brings_a_child_back() {
     assert_eq!(generations("on-failure", &["exit", "0"], 0), 1);
     assert_eq!(generations("on-failure", &["exit", "1"], 1), 3);
     assert_eq!(generations("on-failure", &["die", "11"], 139), 3);
-    assert_eq!(generations("always", &["exit", "0"], 0), 3);
+    assert_eq!(generations("always", &["exit", "0"], 1), 3);
     assert_eq!(generations("always", &["exit", "1"], 1), 3);
 }
 
@@ -156,6 +156,17 @@ pub fn one_crash_over_the_limit_exits_with_the_childs_code() {
                 .finish_with(21);
         assert_eq!(done.events("started").len(), generations, "{}", done.text());
         assert_eq!(done.events("restart-limit").len(), 1, "{}", done.text());
+    }
+}
+
+/// With 0 as a restart code, as the real OpenClaw wants it, or in mode `always`: a platform's
+/// on-failure policy is to see that nothing was done (openclaw/openclaw#73178).
+pub fn a_child_that_leaves_with_0_again_and_again_is_no_success() {
+    for mode in ["--restart=always", "--restart-code=0"] {
+        let limits = ["--restart-delay=1ms", "--restart-limit=2/60s"];
+        let done = Init::new(&[&[mode][..], &limits].concat()).role(&["exit", "0"]).finish_with(1);
+        assert_eq!(done.events("restart-limit").len(), 1, "{}", done.text());
+        assert_eq!(done.events("exiting")[0]["code"], 1, "{}", done.text());
     }
 }
 

@@ -207,6 +207,18 @@ pub fn right_values_are_taken() {
     }
 }
 
+pub fn every_help_fits_80_columns() {
+    for verb in [None, Some("status"), Some("stop"), Some("restart"), Some("health"), Some("check")]
+    {
+        let words: Vec<&str> = verb.into_iter().chain(["--help"]).collect();
+        let done = plain(None, &words, &[]);
+        assert_eq!(done.code, Some(0), "{}", done.err);
+        for line in done.out.lines() {
+            assert!(line.chars().count() <= 80, "{words:?}: {line}");
+        }
+    }
+}
+
 pub fn the_help_names_every_option_and_exits_zero() {
     for word in ["--help", "-h"] {
         let done = plain(None, &[word], &[]);

@@ -91,6 +91,18 @@ pub fn a_stop_under_way_is_waited_for_and_not_repeated() {
     assert_eq!(run.finish_with(0).signals(), [15], "the child is told once");
 }
 
+/// Verbs that have told how it went are not waited for, and leave room for those that have not.
+pub fn a_stop_after_many_restarts_is_told_as_well() {
+    let run =
+        Init::new(&["--stable-after", "1ms"]).role(&["record", "exit=10:75", "exit=15:0"]).ready();
+    for _ in 0..6 {
+        run.verb(&["restart"]).with(0);
+    }
+    let said = run.verb(&["stop"]).with(0);
+    assert!(said.out.ends_with(", exit code 0\n"), "{}", said.out);
+    run.finish_with(0);
+}
+
 pub fn a_restart_waits_for_a_generation_that_stays() {
     let run = Init::new(&["--stable-after", "300ms"]).role(&["record", "exit=10:75"]).ready();
     let said = run.verb(&["restart"]).with(0);

@@ -60,6 +60,8 @@ struct Book {
     in_a_row: u32,
     /// The last end.
     last: Option<End>,
+    /// One crash was too many.
+    gave_up: bool,
     /// Whether other processes live that are the machine's to end.
     leftovers: bool,
 }
@@ -157,10 +159,12 @@ fn expected_code(config: &Config, book: &Book) -> u8 {
         }
         End::Survived => return 137,
     };
+    let gave_up = book.gave_up && !book.stop_counts;
     match config.stop_exit_code {
         Some(wanted) if book.stop_counts && !book.overdue => wanted,
         _ if book.stop_counts && exited && config.restart_codes.contains(code) => 0,
-        _ if config.success_codes.contains(code) => 0,
+        _ if config.success_codes.contains(code) => u8::from(gave_up),
+        _ if code == 0 => u8::from(gave_up),
         _ => code,
     }
 }
@@ -242,6 +246,7 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
 
     let gave_up = actions.contains(&Action::Note(Note::RestartLimit));
     assert_eq!(gave_up, too_many, "{}", told("I12: the limit follows from the times alone"));
+    book.gave_up |= gave_up;
     for action in actions {
         if let Action::Note(Note::NextGeneration { cause, delay }) = action {
             let doubled = config.restart_delay * (1 << (book.in_a_row.saturating_sub(1)).min(8));
