@@ -171,6 +171,7 @@ fn groups() -> Vec<Group> {
     if openclaw::wanted() {
         groups.push(group! { openclaw:
             it_lives_restarts_and_stops_under_clawinit,
+            the_images_own_command_runs_restarts_and_stops,
             below_another_init_it_is_the_same,
             a_boot_after_sigkill_starts_with_another_pid,
         });

