@@ -361,8 +361,14 @@ pub fn valgrind(how: &How) -> Seen {
         how.base(),
         how.quiet(),
     ]);
+    let folder = Folder::new();
     let done = ends(
-        how.bare(&line).program(valgrind.into()).command(&["sh", "-c", "(true &) ; exit 7"]),
+        // It names its files by its pid, and others are PID 1 as well.
+        how.bare(&line).variable("TMPDIR", &folder.word("")).program(valgrind.into()).command(&[
+            "sh",
+            "-c",
+            "(true &) ; exit 7",
+        ]),
         7,
         "",
     )?;
