@@ -271,7 +271,7 @@ mod tests {
             URL.help(),
             "usage: clawinit health [OPTIONS] URL\n\nAsks.\n\n  \
              --timeout D              how long\n  \
-             --json                   for programs,\n                           in one line\n  \
+             --json                   for programs, in one line\n  \
              --help                   print this\n\nExit code: 0 well, 1 not.\n"
         );
     }

@@ -31,7 +31,10 @@ fn until(run: &Run, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot 
     let file = open(run);
     let mut last = None;
     let found = crate::harness::until(what, || {
-        last = Some(read::read(&file).expect("read the page"));
+        last = match read::read(&file) {
+            Err(Unreadable::NoPage) => None, // it is just being made
+            page => Some(page.expect("read the page")),
+        };
         last.clone().filter(&wanted)
     });
     found.unwrap_or_else(|| run.fail(&format!("{what}; the page: {last:#?}")))
