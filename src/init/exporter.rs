@@ -126,7 +126,6 @@ impl Init {
 
     /// It was reaped.
     pub(super) fn exporter_ended(&mut self, pid: i32, status: Status) {
-        self.kept.page.update(|w| w.set(at::EXPORTER, 0));
         self.exporter_again(format_args!("the exporter, pid {pid}, {status}"), Some(pid));
     }
 
@@ -139,7 +138,10 @@ impl Init {
         let delay = exporter.delay;
         exporter.pid = None;
         exporter.next = Some(now + delay);
-        self.kept.page.update(|w| w.time(at::EXPORTER_DUE, now + delay));
+        self.kept.page.update(|w| {
+            w.set(at::EXPORTER, 0);
+            w.time(at::EXPORTER_DUE, now + delay);
+        });
         exporter.delay = (delay * 2).min(DELAY_MAX);
         let fields = [
             ("pid", pid.map_or(Value::Null, |pid| Value::Number(pid.into()))),

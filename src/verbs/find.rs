@@ -67,14 +67,11 @@ enum Candidate {
 pub fn find(start: &Start, wanted: Option<i32>) -> Result<Found, Failure> {
     let end = clock::monotonic() + PATIENCE;
     loop {
-        let failure = match look(start, wanted) {
+        match look(start, wanted) {
             Ok(found) => return Ok(found),
-            Err((failure, _)) if clock::monotonic() >= end => return Err(failure),
-            Err((failure, may_come)) if !may_come => return Err(failure),
-            Err((failure, _)) => failure,
-        };
-        drop(failure);
-        std::thread::sleep(LOOK);
+            Err((_, true)) if clock::monotonic() < end => std::thread::sleep(LOOK),
+            Err((failure, _)) => return Err(failure),
+        }
     }
 }
 

@@ -146,10 +146,7 @@ fn main() {
     if words.first().is_some_and(|word| word == "probe") {
         probe::run(&words[1..]);
     }
-    // A shell that starts this in the background leaves these ignored, for all below.
-    for signal in [libc::SIGINT, libc::SIGQUIT] {
-        sys::default(signal);
-    }
+    harness::take_interrupts();
     inits::keep_panics();
     let peers = Dialect::PEERS.iter().filter(|dialect| How::peer(**dialect).is_none());
     for absent in peers {

@@ -27,6 +27,13 @@ thread_local! {
 /// How often a wait looks at what has no way to tell us (files of `/proc`).
 const LOOK: Duration = Duration::from_millis(1);
 
+/// A shell that starts the tests in the background leaves these ignored, for all below.
+pub fn take_interrupts() {
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        sys::default(signal);
+    }
+}
+
 /// The program under test.
 pub fn clawinit() -> PathBuf {
     std::env::var_os("CLAWINIT_BIN")

@@ -79,10 +79,7 @@ fn main() {
     if words.first().is_some_and(|word| word == "probe") {
         probe::run(&words[1..]);
     }
-    // A shell that starts this in the background leaves these ignored, for all below.
-    for signal in [libc::SIGINT, libc::SIGQUIT] {
-        sys::default(signal);
-    }
+    harness::take_interrupts();
     let arguments = Arguments::from_args();
     let mut all = Vec::new();
     tests!(all, exit_codes;
