@@ -109,7 +109,7 @@ impl Init {
         let Some(pid) = self.state.child else { return };
         let mut round = Round::default();
         round.add(pid, Ok(()));
-        self.keep_overdue();
+        self.kept.overdue = true;
         self.note_escalated(round);
         self.send_child(Signal::KILL);
     }

@@ -18,15 +18,8 @@ pub(super) struct Kept {
     untold: Option<Duration>,
     /// When the restart began that the next generation will end, and whether somebody asked.
     turnaround: Option<(Duration, bool)>,
-    /// The child got SIGKILL in the restart under way.
-    overdue: bool,
-}
-
-impl Kept {
-    /// Whether the child got SIGKILL from clawinit.
-    pub fn overdue(&self) -> bool {
-        self.overdue
-    }
+    /// The child got SIGKILL from clawinit.
+    pub overdue: bool,
 }
 
 impl Init {
@@ -129,11 +122,6 @@ impl Init {
             let took = clock::monotonic().saturating_sub(asked);
             self.kept.page.update(|w| w.observe(Timed::FirstSignal, took));
         }
-    }
-
-    /// The child gets SIGKILL.
-    pub(super) fn keep_overdue(&mut self) {
-        self.kept.overdue = true;
     }
 
     /// Another generation will follow the one that has just ended.

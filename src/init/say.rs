@@ -306,7 +306,7 @@ impl Init {
     /// Whether the kernel has ended the generation for want of memory: a SIGKILL that clawinit
     /// did not send, or a shell's 137 for one, and one more on the kernel's count.
     fn out_of_memory(&mut self, status: Status) -> bool {
-        if status.code() != 128 + Signal::KILL.number() as u8 || self.kept.overdue() {
+        if status.code() != 128 + Signal::KILL.number() as u8 || self.kept.overdue {
             return false;
         }
         let before = self.oom_before;
