@@ -5,10 +5,12 @@
 
 use crate::config::{
     CodeSet, Config, ExitWhen, KillMode, Level, LogFormat, MAX_CRASHES, Manners, RestartMode,
-    Subreaper, TerminationLog,
+    RestartStyle, Subreaper, TerminationLog,
 };
 use crate::kernel::entry::Start;
+use crate::prober;
 use crate::signal::{Signal, SignalSet};
+use crate::sockets;
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::time::Duration;
@@ -52,7 +54,7 @@ pub(crate) struct Wrong(pub(crate) String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
-const OPTIONS: [Opt; 31] = [
+const OPTIONS: [Opt; 43] = [
     Opt { name: "stop-on", value: "SIG,...", help: "signals that mean stop (TERM,INT,QUIT)",
         set: |c, v| signals(v).map(|s| c.stop_on = s) },
     Opt { name: "stop-signal", value: "SIG", help: "what the child is sent to stop (the one received)",
@@ -67,6 +69,13 @@ const OPTIONS: [Opt; 31] = [
         set: |c, v| sendable(v).map(|s| c.restart_signal = Some(s)) },
     Opt { name: "restart-grace", value: "D", help: "from the restart request to SIGKILL (as --stop-grace)",
         set: |c, v| duration(v).map(|d| c.restart_grace = d) },
+    Opt { name: "restart-style", value: "STYLE", help: "replace, or in-place: the child starts anew inside its own\nprocess and says READY=1 (replace)",
+        set: |c, v| one_of(v, &[("replace", RestartStyle::Replace), ("in-place", RestartStyle::InPlace)])
+            .map(|s| c.restart_style = s) },
+    Opt { name: "stop-grace-max", value: "D", help: "how far the child may extend --stop-grace\n(EXTEND_TIMEOUT_USEC; not at all)",
+        set: |c, v| duration(v).map(|d| c.stop_grace_max = Some(d)) },
+    Opt { name: "restart-grace-max", value: "D", help: "how far it may extend --restart-grace (not at all)",
+        set: |c, v| duration(v).map(|d| c.restart_grace_max = Some(d)) },
     Opt { name: "sweep-grace", value: "D", help: "from the child's end to SIGKILL for what it left (3s)",
         set: |c, v| duration(v).map(|d| c.sweep_grace = d) },
     Opt { name: "restart-code", value: "N,...|none", help: "exit codes of the child that ask for a restart (75)",
@@ -85,6 +94,24 @@ const OPTIONS: [Opt; 31] = [
         set: |c, v| limit(v).map(|l| c.restart_limit = l) },
     Opt { name: "stable-after", value: "D", help: "a child that lived this long makes up for crashes (10s)",
         set: |c, v| duration(v).map(|d| c.stable_after = d) },
+    Opt { name: "listen", value: "ADDR:PORT[=NAME],...", help: "sockets that stay open through every restart, given to the\nchild from descriptor 3 on (LISTEN_FDS); also unix:/PATH",
+        set: |c, v| sockets_to_listen_on(v).map(|()| c.listen = Some(v)) },
+    Opt { name: "listen-env", value: "VAR,...", help: "variables for the numbers of these descriptors",
+        set: |c, v| variables(v).map(|()| c.listen_env = Some(v)) },
+    Opt { name: "notify", value: "", help: "the child says when it is ready (NOTIFY_SOCKET)",
+        set: |c, v| switch(v).map(|on| c.notify = on) },
+    Opt { name: "start-grace", value: "D", help: "a child that is not ready by then has crashed (never)",
+        set: |c, v| more_than_nothing(v).map(|d| c.start_grace = Some(d)) },
+    Opt { name: "watchdog", value: "D", help: "a child that says nothing for this long has crashed\n(WATCHDOG=1; never)",
+        set: |c, v| more_than_nothing(v).map(|d| c.watchdog = Some(d)) },
+    Opt { name: "watchdog-signal", value: "SIG", help: "what it is sent then, like ABRT (as --stop-signal, or TERM)",
+        set: |c, v| sendable(v).map(|s| c.watchdog_signal = Some(s)) },
+    Opt { name: "ready-url", value: "URL", help: "the child is ready when this answers 2xx",
+        set: |c, v| ready_url(v).map(|()| c.ready_url = Some(v)) },
+    Opt { name: "ready-body", value: "TEXT", help: "and its body contains this",
+        set: |c, v| text(v).map(|_| c.ready_body = Some(v)) },
+    Opt { name: "ready-json", value: "PATH=VALUE", help: "and its body is JSON, and has this there",
+        set: |c, v| ready_json(v).map(|()| c.ready_json = Some(v)) },
     Opt { name: "kill-mode", value: "MODE", help: "mixed: signal the child, sweep the rest; group: signal its\nprocess group, sweep; process: the child only, no sweep (mixed)",
         set: |c, v| one_of(v, &[("mixed", KillMode::Mixed), ("group", KillMode::Group),
             ("process", KillMode::Process)]).map(|m| c.kill_mode = m) },
@@ -542,6 +569,7 @@ fn check(config: &Config) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    check_readiness(config)?;
     for n in 1..=64 {
         let Some(received) = Signal::new(n) else { continue };
         let (option, given) = if config.stop_on.contains(received) {
@@ -557,6 +585,58 @@ fn check(config: &Config) -> Result<(), String> {
                 &option[2..option.len() - 3]
             ));
         }
+    }
+    Ok(())
+}
+
+/// What the options of readiness, watchdog and sockets need of each other.
+fn check_readiness(config: &Config) -> Result<(), String> {
+    let ready = config.knows_readiness();
+    let needs = [
+        (config.start_grace.is_some() && !ready, "--start-grace", "--notify or --ready-url URL"),
+        (
+            config.restart_style == RestartStyle::InPlace && !config.notify,
+            "--restart-style in-place",
+            "--notify",
+        ),
+        (config.stop_grace_max.is_some() && !config.hears(), "--stop-grace-max", "--notify"),
+        (config.restart_grace_max.is_some() && !config.hears(), "--restart-grace-max", "--notify"),
+        (config.watchdog_signal.is_some() && !config.hears(), "--watchdog-signal", "--watchdog D"),
+        (
+            config.ready_body.is_some() && config.ready_url.is_none(),
+            "--ready-body",
+            "--ready-url URL",
+        ),
+        (
+            config.ready_json.is_some() && config.ready_url.is_none(),
+            "--ready-json",
+            "--ready-url URL",
+        ),
+        (
+            config.listen_env.is_some() && config.listen.is_none(),
+            "--listen-env",
+            "--listen ADDR:PORT",
+        ),
+    ];
+    if let Some((_, option, other)) = needs.iter().find(|(lacks, ..)| *lacks) {
+        return Err(format!("{option}: works only with {other}; add it, or leave the option out"));
+    }
+    for (option, grace, max) in [
+        ("stop-grace", config.stop_grace, config.stop_grace_max),
+        ("restart-grace", config.restart_grace, config.restart_grace_max),
+    ] {
+        if max.is_some_and(|max| max < grace) {
+            return Err(format!("--{option}-max: shorter than --{option}; write a longer one"));
+        }
+    }
+    let count = |list: Option<&'static CStr>| {
+        list.map_or(0, |list| list.to_bytes().split(|byte| *byte == b',').count())
+    };
+    let (variables, sockets) = (count(config.listen_env), count(config.listen));
+    if variables > sockets {
+        return Err(format!(
+            "--listen-env: {variables} variables for {sockets} sockets of --listen; write one for each, at most"
+        ));
     }
     Ok(())
 }
@@ -782,6 +862,40 @@ fn listen(value: &'static CStr) -> Result<(), Wrong> {
             "\"{value}\" is no address with a port; write 127.0.0.1:9464, 0.0.0.0:9464 or [::1]:9464"
         ))),
     }
+}
+
+fn sockets_to_listen_on(value: &'static CStr) -> Result<(), Wrong> {
+    let mut places = Vec::new();
+    for wanted in sockets::wanted(text(value)?) {
+        let wanted = wanted.map_err(Wrong)?;
+        if places.contains(&wanted.place) {
+            let written = wanted.written;
+            return Err(Wrong(format!("\"{written}\" is there twice; write it once")));
+        }
+        places.push(wanted.place);
+    }
+    Ok(())
+}
+
+fn variables(value: &'static CStr) -> Result<(), Wrong> {
+    sockets::check_variables(text(value)?).map_err(Wrong)
+}
+
+fn more_than_nothing(value: &'static CStr) -> Result<Duration, Wrong> {
+    let time = duration(value)?;
+    if time.is_zero() {
+        let value = value.to_string_lossy();
+        return Err(Wrong(format!("\"{value}\" is no time at all; write more, like 10s")));
+    }
+    Ok(time)
+}
+
+fn ready_url(value: &'static CStr) -> Result<(), Wrong> {
+    prober::probe(text(value)?, None, None).map(drop).map_err(Wrong)
+}
+
+fn ready_json(value: &'static CStr) -> Result<(), Wrong> {
+    prober::probe("http://localhost/", None, Some(text(value)?)).map(drop).map_err(Wrong)
 }
 
 fn termination_log(value: &'static CStr) -> Result<TerminationLog, Wrong> {

@@ -62,6 +62,15 @@ pub enum ExitWhen {
     All,
 }
 
+/// `--restart-style`: what a restart that a signal asks for comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RestartStyle {
+    /// The child ends and the next generation starts.
+    Replace,
+    /// The child starts anew inside its own process, and says that it is ready.
+    InPlace,
+}
+
 /// `--subreaper`, for a clawinit that is not PID 1 (prctl(2), `PR_SET_CHILD_SUBREAPER`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subreaper {
@@ -136,6 +145,9 @@ pub struct Config {
     pub restart_on: SignalSet,
     pub restart_signal: Option<Signal>,
     pub restart_grace: Duration,
+    pub restart_style: RestartStyle,
+    pub stop_grace_max: Option<Duration>,
+    pub restart_grace_max: Option<Duration>,
     pub sweep_grace: Duration,
     pub restart_codes: CodeSet,
     /// The first code of `--restart-code`: what the child is told to leave with.
@@ -146,6 +158,17 @@ pub struct Config {
     pub restart_delay_max: Duration,
     pub restart_limit: (u8, Duration),
     pub stable_after: Duration,
+    /// Checked, and read again when the sockets are made.
+    pub listen: Option<&'static CStr>,
+    pub listen_env: Option<&'static CStr>,
+    pub notify: bool,
+    pub start_grace: Option<Duration>,
+    pub watchdog: Option<Duration>,
+    pub watchdog_signal: Option<Signal>,
+    /// Checked, and handed to the helper that asks, as they were written.
+    pub ready_url: Option<&'static CStr>,
+    pub ready_body: Option<&'static CStr>,
+    pub ready_json: Option<&'static CStr>,
     pub kill_mode: KillMode,
     /// What each signal is forwarded as; `None` drops it. Indexed by number.
     pub map: [Option<Signal>; signal::MAX as usize + 1],
@@ -190,6 +213,9 @@ impl Config {
             restart_on: SignalSet::EMPTY.with(Signal::USR1),
             restart_signal: None,
             restart_grace: Duration::from_secs(25),
+            restart_style: RestartStyle::Replace,
+            stop_grace_max: None,
+            restart_grace_max: None,
             sweep_grace: Duration::from_secs(3),
             restart_codes,
             restart_code: Some(75),
@@ -199,6 +225,15 @@ impl Config {
             restart_delay_max: Duration::from_secs(30),
             restart_limit: (5, Duration::from_secs(60)),
             stable_after: Duration::from_secs(10),
+            listen: None,
+            listen_env: None,
+            notify: false,
+            start_grace: None,
+            watchdog: None,
+            watchdog_signal: None,
+            ready_url: None,
+            ready_body: None,
+            ready_json: None,
             kill_mode: KillMode::Mixed,
             map,
             success_codes: CodeSet::EMPTY,
@@ -273,9 +308,34 @@ impl Config {
         self.restart_signal.or(self.forwarded(received)).unwrap_or(received)
     }
 
+    /// What a child is sent that is to end for its own failure.
+    pub fn told_to_end(&self) -> Signal {
+        self.stop_signal.unwrap_or(Signal::TERM)
+    }
+
+    /// What a child is sent that gives no sign of life.
+    pub fn told_when_hung(&self) -> Signal {
+        self.watchdog_signal.unwrap_or(self.told_to_end())
+    }
+
+    /// Whether the child, or who asks it, tells when it is ready.
+    pub fn knows_readiness(&self) -> bool {
+        self.notify || self.ready_url.is_some()
+    }
+
+    /// Whether there is somebody to be heard (sd_notify(3)).
+    pub fn hears(&self) -> bool {
+        self.knows_readiness() || self.watchdog.is_some()
+    }
+
     /// Whether what the child leaves is swept.
     pub fn sweeps(&self) -> bool {
         self.manners == Manners::Clawinit && self.kill_mode != KillMode::Process
+    }
+
+    /// Whether a crash leads to a next generation.
+    pub fn restarts_after_crashes(&self) -> bool {
+        matches!(self.restart, RestartMode::OnFailure | RestartMode::Always)
     }
 
     /// Whether a second generation can ever come.

@@ -4,7 +4,10 @@
 mod act;
 pub mod exporter;
 mod keep;
+mod notify;
+mod prober;
 mod say;
+mod sockets;
 mod start;
 
 use crate::cli::{self, Request};
@@ -12,6 +15,7 @@ use crate::config::{Config, Level};
 use crate::core::{Action, End, Event, State, is_timeless, step};
 use crate::kernel::cgroup::Memory;
 use crate::kernel::entry::Start;
+use crate::kernel::notify::SIGNAL;
 use crate::kernel::reap::{self, Reaped};
 use crate::kernel::signals::{self, Mask, Received, Sender};
 use crate::kernel::spawn::Environment;
@@ -25,6 +29,8 @@ use crate::verbs;
 use crate::watch::PortWatch;
 use exporter::Exporter;
 use keep::Kept;
+use notify::Ear;
+use prober::Prober;
 use std::ffi::{CString, c_char};
 use std::time::Duration;
 
@@ -32,6 +38,9 @@ use std::time::Duration;
 pub fn main(start: Start) -> u8 {
     if start.args.first().is_some_and(|name| *name == exporter::NAME) {
         return crate::exporter::main(&start);
+    }
+    if start.args.first().is_some_and(|name| *name == crate::prober::NAME) {
+        return crate::prober::main(&start);
     }
     if let Some(code) = verbs::run(&start) {
         return code;
@@ -78,6 +87,10 @@ struct Init {
     oom_before: Option<u64>,
     kept: Kept,
     exporter: Option<Exporter>,
+    /// How many sockets of `--listen` clawinit has open, from descriptor 3 on.
+    sockets: i32,
+    ear: Option<Ear>,
+    prober: Option<Prober>,
 }
 
 impl Init {
@@ -90,6 +103,7 @@ impl Init {
         self.settle(start, warnings);
         self.happened(first);
         self.look_after_exporter();
+        self.look_after_prober();
         loop {
             match signals::wait(self.time_left()) {
                 Ok(received) => self.received = received,
@@ -107,8 +121,12 @@ impl Init {
             if self.deadline_passed() {
                 self.happened(Event::DeadlinePassed);
             }
+            if self.ear.as_ref().is_some_and(|ear| ear.more) {
+                self.hear();
+            }
             self.look_at_port();
             self.look_after_exporter();
+            self.look_after_prober();
         }
     }
 
@@ -131,6 +149,7 @@ impl Init {
                 self.publish(now);
             }
             self.trace(event, actions.as_slice());
+            self.let_go_of_sockets_when_leaving();
             for action in actions.as_slice() {
                 next = self.perform(*action).or(next);
             }
@@ -168,6 +187,14 @@ impl Init {
                 self.note_received(signal);
                 return self.reap();
             }
+            // Something was sent to the socket. A process may have sent this signal too, and
+            // where both were pending there is but one: it is heard whoever is named.
+            Sender::Kernel | Sender::Process { .. } if signal == SIGNAL && self.ear.is_some() => {
+                self.hear_more();
+                if received.sender == Sender::Kernel {
+                    return None;
+                }
+            }
             // clawinit's own write to a broken or full standard error raised it.
             Sender::Process { pid, .. }
                 if [Signal::PIPE, Signal::XFSZ].contains(&signal) && pid == process::pid() =>
@@ -184,6 +211,8 @@ impl Init {
         self.kept.page.update(|w| w.add(layout::RECEIVED, signal.number() as usize, 1));
         let event = self.config.event(signal);
         if matches!(event, Event::Stop(_) | Event::Restart(_)) {
+            // What was said before the request was not said in answer to it.
+            self.hear_all();
             self.asker = Some(say::asker(received.sender));
             self.wait_for_verb(received);
         }
@@ -199,6 +228,9 @@ impl Init {
                 Reaped::One(pid, status) if self.state.child == Some(pid) => child = Some(status),
                 Reaped::One(pid, status) if self.exporter_pid() == Some(pid) => {
                     self.exporter_ended(pid, status);
+                }
+                Reaped::One(pid, status) if self.prober_pid() == Some(pid) => {
+                    self.prober_ended(pid, status);
                 }
                 Reaped::One(pid, status) => {
                     others += 1;

@@ -26,8 +26,8 @@ pub struct Means {
     pub is_pid1: bool,
     /// The group that was told already, by `--kill-mode group`.
     pub told_group: Option<ToldGroup>,
-    /// A child that is clawinit's own helper, and nothing that the child left.
-    pub spared: Option<i32>,
+    /// Children that are clawinit's own helpers, and nothing that the child left.
+    pub spared: [Option<i32>; 2],
 }
 
 /// A process group that got the sweep's own signal as a whole.
@@ -102,7 +102,7 @@ impl Leftovers {
         let before = self.told.len();
         let told = &mut self.told;
         let listed = descendants::for_each_child(|pid| {
-            if Some(pid) == means.spared || told[..before].binary_search(&pid).is_ok() {
+            if means.spared.contains(&Some(pid)) || told[..before].binary_search(&pid).is_ok() {
                 return;
             }
             told.push(pid);
@@ -143,7 +143,7 @@ impl Leftovers {
     /// Sends `signal` to all of them, each time it is called.
     pub fn signal(means: Means, signal: Signal) -> Result<(), Errno> {
         let listed = descendants::for_each_child(|pid| {
-            if Some(pid) != means.spared {
+            if !means.spared.contains(&Some(pid)) {
                 let _ = kill::process(pid, signal);
             }
         });

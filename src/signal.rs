@@ -42,6 +42,7 @@ impl Signal {
     pub const TTIN: Signal = Signal(21);
     pub const TTOU: Signal = Signal(22);
     pub const XFSZ: Signal = Signal(25);
+    pub const IO: Signal = Signal(29);
 
     /// The signal of this number; `None` outside 1 to 64.
     pub const fn new(number: i32) -> Option<Signal> {

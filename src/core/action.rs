@@ -77,6 +77,36 @@ pub enum Note {
         /// In how long.
         delay: Duration,
     },
+    /// The child is ready.
+    Ready {
+        /// How long that took it, from its start or from what it was asked.
+        after: Duration,
+    },
+    /// The child starts anew inside its own process.
+    Reloading,
+    /// The child is about to end, and nobody had asked it to.
+    EndsItself,
+    /// The child is ready anew, in the same process: the restart is done.
+    RestartedInPlace {
+        /// How long that took since the request.
+        after: Duration,
+    },
+    /// The child was not ready within the start grace: it is asked to end.
+    NotReady {
+        /// By this signal.
+        signal: Signal,
+        /// How long it had had.
+        after: Duration,
+    },
+    /// No sign of life came within the watchdog's time: the child is asked to end.
+    NoSignOfLife(Signal),
+    /// The child says itself that it has failed: it is asked to end.
+    SaysItFailed(Signal),
+    /// The child needs longer for its end, and may have it.
+    Extended {
+        /// From now on.
+        within: Duration,
+    },
     /// One crash too many.
     RestartLimit,
     /// SIGKILL did not end everything.

@@ -72,7 +72,9 @@ pub fn exit_code(config: &Config, state: &State) -> u8 {
         End::Reaped(_) if config.success_codes.contains(code) => 0,
         End::Reaped(_) | End::NotStarted(_) | End::Survived => code,
     };
-    // A child that left with 0 again and again has not done its work: an on-failure policy of
-    // the platform is to see that (openclaw/openclaw#73178).
-    if code == 0 && state.gave_up && state.stop.is_none() { 1 } else { code }
+    // A child that left with 0 again and again has not done its work, and one that was ended
+    // because it was not ready, or hung, has not either: an on-failure policy of the platform is
+    // to see that (openclaw/openclaw#73178).
+    let undone = (state.gave_up || state.failed) && state.stop.is_none();
+    if code == 0 && undone { 1 } else { code }
 }

@@ -1,10 +1,10 @@
-//! What must hold in every step (DESIGN section 5, I1 to I12). Checked after each step where
-//! debug assertions are on, and by the exhaustive search in `tests/model`. I9 is the kernel
+//! What must hold in every step (DESIGN section 5, I1 to I12; I13 is for what a child says of
+//! itself). Checked after each step where debug assertions are on, and by the exhaustive search in `tests/model`. I9 is the kernel
 //! layer's (it reaps until nothing is left) and is tested there; I6, I10, I11 and I12 speak of
 //! whole histories and are searched by the model.
 
 use super::action::{Action, Note};
-use super::event::Event;
+use super::event::{Event, Notice};
 use super::exit::End;
 use super::phase::{Limit, Phase, State};
 use super::step::{KILL_WAIT, is_timeless};
@@ -37,18 +37,17 @@ pub fn check(
         after.child.is_none()
             || matches!(
                 after.phase,
-                Phase::Running | Phase::Stopping { .. } | Phase::Restarting { .. }
+                Phase::Running
+                    | Phase::Stopping { .. }
+                    | Phase::Restarting { .. }
+                    | Phase::Failing { .. }
             )
             || after.last == Some(End::Survived),
     );
 
     holds("a timeless event changes nothing", !is_timeless(before, event) || before == after);
 
-    let limit = |state: &State| match state.phase {
-        Phase::Stopping { limit, .. } | Phase::Sweeping { limit, .. } => Some(limit),
-        Phase::Restarting { limit } => limit,
-        Phase::Starting | Phase::Running | Phase::Backoff { .. } | Phase::Exited { .. } => None,
-    };
+    let limit = State::ending;
     holds(
         "I2: SIGKILL only once a deadline has passed",
         !kills
@@ -65,15 +64,34 @@ pub fn check(
             _ => true,
         },
     );
+    let extends = matches!(event, Event::Notified(Notice::Extend(_)));
     if let (Some(old), Some(new)) = (before.stop, after.stop) {
-        holds("I4: the stop's deadline does not move", old.deadline == new.deadline);
+        holds(
+            "I4: the stop's deadline does not move, but by the child's request and up to the maximum",
+            old.deadline == new.deadline
+                || extends
+                    && new.deadline > old.deadline
+                    && config
+                        .stop_grace_max
+                        .is_some_and(|max| new.deadline <= new.at + config.stop_delay + max),
+        );
     }
     let same_phase = std::mem::discriminant(&before.phase) == std::mem::discriminant(&after.phase);
     match (limit(before), limit(after)) {
         (Some(Limit::Kill(old)), Some(Limit::Kill(new))) => {
-            holds("I4: no deadline moves later", new <= old);
+            let latest = match (after.phase, after.stop) {
+                (_, Some(stop)) => stop.deadline, // which was checked above
+                (Phase::Restarting { since, .. }, None) => {
+                    config.restart_grace_max.map_or(old, |max| since + max)
+                }
+                _ => old,
+            };
+            holds(
+                "I4: no deadline moves later, but by the child's request and up to the maximum",
+                new <= old || extends && new <= latest,
+            );
             // A sweep is bounded by its own grace, and a stop that comes by its own too.
-            let repeat = same_phase && before.stop.is_some() == after.stop.is_some();
+            let repeat = same_phase && !extends && before.stop.is_some() == after.stop.is_some();
             let leaving = matches!(before.phase, Phase::Sweeping { .. });
             holds("I4: no repeat moves a deadline", !repeat || leaving || new == old);
         }
@@ -130,6 +148,7 @@ pub fn check(
             | Phase::Running
             | Phase::Stopping { .. }
             | Phase::Restarting { .. }
+            | Phase::Failing { .. }
             | Phase::Sweeping { .. }
             | Phase::Backoff { .. } => !exits,
         },
@@ -139,6 +158,19 @@ pub fn check(
         !did(|a| matches!(a, Action::Note(Note::NextGeneration { .. })))
             || spawns
             || matches!(after.phase, Phase::Sweeping { .. } | Phase::Backoff { .. }),
+    );
+    holds(
+        "I13: a word is due only from a generation that runs",
+        after.due.is_none() || matches!(after.phase, Phase::Running),
+    );
+    holds(
+        "I13: a generation is asked to end for its silence only once its word was due",
+        !matches!(after.phase, Phase::Failing { .. })
+            || matches!(before.phase, Phase::Failing { .. })
+            || match event {
+                Event::DeadlinePassed => before.due.is_some_and(|due| now >= due),
+                _ => event == Event::Notified(Notice::Failed),
+            },
     );
     holds(
         "generations only grow, one at a time",

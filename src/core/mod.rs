@@ -14,7 +14,7 @@ mod step;
 
 pub use action::{Action, Actions, Note};
 pub use backoff::Crashes;
-pub use event::{Event, StartFailure};
+pub use event::{Event, Notice, StartFailure};
 pub use exit::{End, Status, exit_code};
-pub use phase::{Cause, Limit, Next, Phase, State, Stop};
+pub use phase::{Cause, Limit, Next, Phase, Readiness, State, Stop};
 pub use step::{KILL_WAIT, SWEEP_SIGNAL, is_timeless, step};

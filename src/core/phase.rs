@@ -29,6 +29,41 @@ pub struct State {
     pub crashes: Crashes,
     /// `--restart-limit` ended it.
     pub gave_up: bool,
+    /// What the child says of itself.
+    pub readiness: Readiness,
+    /// When it was ready first, in this generation or since it was restarted in place.
+    pub ready_since: Option<Duration>,
+    /// In `Running`: when a word of the child is due, `READY=1` within the start grace or a sign
+    /// of life within the watchdog's time. Its absence is a crash.
+    pub due: Option<Duration>,
+    /// The child was asked to end because that word did not come.
+    pub failed: bool,
+}
+
+/// What a child says of itself (sd_notify(3)).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Readiness {
+    /// Nothing is expected of it and nothing came: nobody knows.
+    Unknown,
+    /// It has not said `READY=1` yet.
+    NotYet,
+    /// It has.
+    Ready,
+    /// It starts anew inside its own process.
+    Reloading,
+    /// It is about to end.
+    Stopping,
+}
+
+impl Readiness {
+    /// All of them; each one's place is its number on the status page.
+    pub const ALL: [Readiness; 5] = [
+        Readiness::Unknown,
+        Readiness::NotYet,
+        Readiness::Ready,
+        Readiness::Reloading,
+        Readiness::Stopping,
+    ];
 }
 
 /// The phases of DESIGN section 5.
@@ -47,7 +82,16 @@ pub enum Phase {
     },
     /// A restart was asked for, and the child was told.
     Restarting {
-        /// Until when it has to be gone; `None`: it outlived even the kill wait.
+        /// Until when it has to be gone, or ready anew (`--restart-style in-place`); `None`: it
+        /// outlived even the kill wait.
+        limit: Option<Limit>,
+        /// When the request came.
+        since: Duration,
+    },
+    /// The child failed to say that it is ready, or alive, and was asked to end. What follows is
+    /// what follows a crash.
+    Failing {
+        /// As in `Restarting`.
         limit: Option<Limit>,
     },
     /// The child is gone and what it left is being ended.
@@ -114,7 +158,8 @@ pub struct Stop {
     pub signal: Signal,
     /// When.
     pub at: Duration,
-    /// Everything has to be gone by then; it never moves.
+    /// Everything has to be gone by then. Nothing moves it but the child's own request for more
+    /// time, up to `--stop-grace-max`.
     pub deadline: Duration,
     /// SIGKILL was needed at that deadline.
     pub overdue: bool,
@@ -134,17 +179,38 @@ impl State {
             restarts: [0; 3],
             crashes: Crashes::new(seed),
             gave_up: false,
+            readiness: Readiness::Unknown,
+            ready_since: None,
+            due: None,
+            failed: false,
         }
+    }
+
+    /// How long the generation has been what `--stable-after` asks for at `now`: ready, where it
+    /// can say so; alive otherwise.
+    pub fn steady(&self, now: Duration) -> Duration {
+        let since = match self.readiness {
+            Readiness::Unknown => Some(self.started),
+            _ => self.ready_since,
+        };
+        since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
     /// When SIGKILL follows, or the end of the wait for its effect; in `Backoff` the next
     /// generation. `None`: never.
     pub fn limit(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Starting | Phase::Running | Phase::Exited { .. } => None,
-            Phase::Stopping { limit, .. } | Phase::Sweeping { limit, .. } => Some(limit.time()),
-            Phase::Restarting { limit } => limit.map(Limit::time),
             Phase::Backoff { until } => Some(until),
+            _ => self.ending().map(Limit::time),
+        }
+    }
+
+    /// The deadline of the end that is under way.
+    pub fn ending(&self) -> Option<Limit> {
+        match self.phase {
+            Phase::Stopping { limit, .. } | Phase::Sweeping { limit, .. } => Some(limit),
+            Phase::Restarting { limit, .. } | Phase::Failing { limit } => limit,
+            Phase::Starting | Phase::Running | Phase::Backoff { .. } | Phase::Exited { .. } => None,
         }
     }
 
@@ -154,6 +220,7 @@ impl State {
             (Phase::Stopping { tell: Some(tell), .. }, limit) => {
                 Some(limit.map_or(tell, |at| at.min(tell)))
             }
+            (Phase::Running, _) => self.due,
             (_, limit) => limit,
         }
     }

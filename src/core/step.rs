@@ -1,11 +1,11 @@
 //! `step(state, now, event) -> actions`: one function a phase, each naming every event.
 
 use super::action::{Action, Actions, Note};
-use super::event::{Event, StartFailure};
+use super::event::{Event, Notice, StartFailure};
 use super::exit::{End, Status, exit_code};
 use super::invariants;
-use super::phase::{Cause, Limit, Next, Phase, State, Stop};
-use crate::config::{Config, ExitWhen, RestartMode};
+use super::phase::{Cause, Limit, Next, Phase, Readiness, State, Stop};
+use crate::config::{Config, ExitWhen, RestartMode, RestartStyle};
 use crate::signal::Signal;
 use std::time::Duration;
 
@@ -30,10 +30,14 @@ pub fn step(config: &Config, state: &mut State, now: Duration, event: Event) -> 
         Phase::Starting => s.starting(event),
         Phase::Running => s.running(event),
         Phase::Stopping { tell, limit } => s.stopping(event, tell, limit),
-        Phase::Restarting { limit } => s.restarting(event, limit),
+        Phase::Restarting { limit, since } => s.restarting(event, limit, since),
+        Phase::Failing { limit } => s.failing(event, limit),
         Phase::Sweeping { next, limit } => s.sweeping(event, next, limit),
         Phase::Backoff { .. } => s.backoff(event),
         Phase::Exited { .. } => {}
+    }
+    if !matches!(state.phase, Phase::Running) {
+        state.due = None;
     }
     if let Some(before) = before {
         invariants::check(config, &before, now, event, state, todo.as_slice());
@@ -70,7 +74,14 @@ impl Step<'_> {
                     state.restarts[cause as usize] += 1;
                 }
                 state.phase = Phase::Running;
-                if let Some(stop) = state.stop {
+                state.failed = false;
+                state.ready_since = None;
+                (state.readiness, state.due) = if self.config.knows_readiness() {
+                    (Readiness::NotYet, self.config.start_grace.map(|grace| self.now + grace))
+                } else {
+                    (Readiness::Unknown, self.config.watchdog.map(|time| self.now + time))
+                };
+                if let Some(stop) = self.state.stop {
                     self.tell_to_stop(stop);
                 }
             }
@@ -90,6 +101,7 @@ impl Step<'_> {
             Event::ChildExited { .. }
             | Event::Reaped { .. }
             | Event::ChildStopped
+            | Event::Notified(_)
             | Event::DeadlinePassed => {}
         }
     }
@@ -105,12 +117,12 @@ impl Step<'_> {
                 self.note(Note::RestartRequested { signal, within });
                 self.tell(self.config.told_to_restart(signal));
                 let limit = Some(Limit::Kill(self.now + within));
-                self.state.phase = Phase::Restarting { limit };
+                self.state.phase = Phase::Restarting { limit, since: self.now };
             }
             Event::Forward(signal) => self.forward(signal),
             Event::ChildExited { status, leftovers } => {
-                let lived = self.child_exited(status);
-                match self.verdict(status, lived) {
+                self.child_exited(status);
+                match self.verdict(status) {
                     Next::Leave if leftovers && self.config.exit_when == ExitWhen::All => {
                         self.note(Note::GoesOn);
                     }
@@ -121,10 +133,95 @@ impl Step<'_> {
                 self.proceed(Next::Leave);
             }
             Event::ChildStopped => self.todo.push(Action::Suspend),
-            Event::Reaped { .. }
-            | Event::Spawned(_)
-            | Event::StartFailed(_)
-            | Event::DeadlinePassed => {}
+            Event::Notified(notice) => self.notified(notice),
+            Event::DeadlinePassed => {
+                if self.state.due.is_some_and(|due| self.now >= due) {
+                    let after = self.now.saturating_sub(self.state.started);
+                    match self.state.readiness {
+                        Readiness::NotYet | Readiness::Reloading => {
+                            self.fail(self.config.told_to_end(), |signal| Note::NotReady {
+                                signal,
+                                after,
+                            });
+                        }
+                        Readiness::Unknown | Readiness::Ready | Readiness::Stopping => {
+                            self.fail(self.config.told_when_hung(), Note::NoSignOfLife);
+                        }
+                    }
+                }
+            }
+            Event::Reaped { .. } | Event::Spawned(_) | Event::StartFailed(_) => {}
+        }
+    }
+
+    /// What a child that nobody has asked to do anything says of itself.
+    fn notified(&mut self, notice: Notice) {
+        let watchdog = self.config.watchdog;
+        match (notice, self.state.readiness) {
+            (Notice::Ready, Readiness::Ready) => {}
+            (Notice::Ready, _) => {
+                let after = self.now.saturating_sub(self.state.started);
+                self.note(Note::Ready { after });
+                self.ready();
+            }
+            (Notice::Reloading, _) => {
+                self.note(Note::Reloading);
+                self.state.readiness = Readiness::Reloading;
+                self.state.due = self.config.start_grace.map(|grace| self.now + grace);
+            }
+            // From here on it may be too busy to give signs of life; it has as long as one who
+            // was asked to end.
+            (Notice::Stopping, _) => {
+                self.note(Note::EndsItself);
+                self.state.readiness = Readiness::Stopping;
+                self.state.due =
+                    watchdog.map(|time| self.now + time.max(self.config.restart_grace));
+            }
+            (Notice::Alive, Readiness::Unknown | Readiness::Ready) => {
+                self.state.due = watchdog.map(|time| self.now + time);
+            }
+            (Notice::Failed, _) => self.fail(self.config.told_when_hung(), Note::SaysItFailed),
+            // No sign of life makes up for READY=1, and nobody has set a maximum to what a start
+            // may be extended to.
+            (Notice::Alive | Notice::Extend(_), _) => {}
+        }
+    }
+
+    /// It does its work; from now on it has to give signs of life.
+    fn ready(&mut self) {
+        self.state.readiness = Readiness::Ready;
+        self.state.ready_since = self.state.ready_since.or(Some(self.now));
+        self.state.due = self.config.watchdog.map(|time| self.now + time);
+    }
+
+    /// A child that is on its way out: only what it says of itself for others to see.
+    fn notified_while_ending(&mut self, notice: Notice) {
+        match notice {
+            Notice::Stopping => self.state.readiness = Readiness::Stopping,
+            Notice::Reloading => self.state.readiness = Readiness::Reloading,
+            Notice::Ready | Notice::Alive | Notice::Failed | Notice::Extend(_) => {}
+        }
+    }
+
+    /// The child is asked to end, as one that has crashed.
+    fn fail(&mut self, signal: Signal, note: impl FnOnce(Signal) -> Note) {
+        self.state.failed = true;
+        self.note(note(signal));
+        self.tell(signal);
+        let limit = Some(Limit::Kill(self.now + self.config.restart_grace));
+        self.state.phase = Phase::Failing { limit };
+    }
+
+    /// More time for an end that has a deadline: from now on, up to the operator's maximum, and
+    /// never less than there was. The deadline as it is from now on.
+    fn extended(&mut self, limit: Limit, time: Duration, latest: Option<Duration>) -> Limit {
+        match (limit, latest) {
+            (Limit::Kill(at), Some(latest)) if self.now.saturating_add(time).min(latest) > at => {
+                let at = self.now.saturating_add(time).min(latest);
+                self.note(Note::Extended { within: at.saturating_sub(self.now) });
+                Limit::Kill(at)
+            }
+            (limit, _) => limit,
         }
     }
 
@@ -174,32 +271,58 @@ impl Step<'_> {
                     self.state.phase = Phase::Stopping { tell: None, limit };
                 }
             }
+            Event::Notified(Notice::Extend(time)) => {
+                if let Some(mut stop) = self.state.stop {
+                    let latest = self.config.stop_grace_max;
+                    let latest = latest.map(|max| stop.at + self.config.stop_delay + max);
+                    let limit = self.extended(limit, time, latest);
+                    if let Limit::Kill(at) = limit {
+                        stop.deadline = at;
+                    }
+                    self.state.stop = Some(stop);
+                    self.state.phase = Phase::Stopping { tell, limit };
+                }
+            }
+            Event::Notified(notice) => self.notified_while_ending(notice),
             Event::Reaped { .. } | Event::Spawned(_) | Event::StartFailed(_) => {}
         }
     }
 
-    fn restarting(&mut self, event: Event, limit: Option<Limit>) {
-        match event {
-            Event::Stop(signal) => {
-                let wanted = self.now + self.stop_time();
-                match limit {
-                    Some(Limit::Kill(deadline)) => {
-                        let stop = self.note_stop(signal, wanted.min(deadline));
-                        self.tell_to_stop(stop);
-                    }
-                    // SIGKILL is on its way: nothing is left to be told.
-                    Some(Limit::GiveUp(_)) | None => {
-                        let over = limit.unwrap_or(Limit::GiveUp(self.now + KILL_WAIT));
-                        self.note_stop(signal, over.time());
-                        self.state.phase = Phase::Stopping { tell: None, limit: over };
-                    }
-                }
+    /// A stop is asked for while the child is ending for another reason.
+    fn stop_while_ending(&mut self, signal: Signal, limit: Option<Limit>) {
+        let wanted = self.now + self.stop_time();
+        match limit {
+            Some(Limit::Kill(deadline)) => {
+                let stop = self.note_stop(signal, wanted.min(deadline));
+                self.tell_to_stop(stop);
             }
+            // SIGKILL is on its way: nothing is left to be told.
+            Some(Limit::GiveUp(_)) | None => {
+                let over = limit.unwrap_or(Limit::GiveUp(self.now + KILL_WAIT));
+                self.note_stop(signal, over.time());
+                self.state.phase = Phase::Stopping { tell: None, limit: over };
+            }
+        }
+    }
+
+    /// The deadline of an end that a next generation follows, where it has passed.
+    fn enforced(&mut self, limit: Option<Limit>) -> Option<Limit> {
+        match limit {
+            // Past the kill wait there is nothing to do but to wait on: a second child
+            // beside one that still holds its files would be worse (I1).
+            Some(limit) if self.now >= limit.time() => self.enforce(limit),
+            limit => limit,
+        }
+    }
+
+    fn restarting(&mut self, event: Event, limit: Option<Limit>, since: Duration) {
+        match event {
+            Event::Stop(signal) => self.stop_while_ending(signal, limit),
             Event::Restart(signal) => self.note(Note::RestartFolded(signal)),
             Event::Forward(signal) => self.forward(signal),
             Event::ChildExited { status, leftovers } => {
-                let lived = self.child_exited(status);
-                self.forgive_if_stable(lived);
+                self.child_exited(status);
+                self.forgive_if_stable();
                 self.requested_generation(leftovers, limit);
             }
             Event::Reaped { leftovers } if self.state.child.is_none() => match (leftovers, limit) {
@@ -209,15 +332,68 @@ impl Step<'_> {
             },
             Event::ChildStopped => self.todo.push(Action::Continue),
             Event::DeadlinePassed => {
-                if let Some(limit) = limit
-                    && self.now >= limit.time()
-                {
-                    // Past the kill wait there is nothing to do but to wait on: a second child
-                    // beside one that still holds its files would be worse (I1).
-                    let limit = self.enforce(limit);
-                    self.state.phase = Phase::Restarting { limit };
-                }
+                let limit = self.enforced(limit);
+                self.state.phase = Phase::Restarting { limit, since };
             }
+            Event::Notified(Notice::Ready)
+                if self.config.restart_style == RestartStyle::InPlace
+                    && matches!(limit, Some(Limit::Kill(_))) =>
+            {
+                self.note(Note::RestartedInPlace { after: self.now.saturating_sub(since) });
+                self.state.cause = Some(Cause::Signal);
+                self.state.restarts[Cause::Signal as usize] += 1;
+                self.state.ready_since = None;
+                self.ready();
+                self.state.phase = Phase::Running;
+            }
+            Event::Notified(Notice::Extend(time)) => {
+                let latest = self.config.restart_grace_max.map(|max| since + max);
+                let limit = limit.map(|limit| self.extended(limit, time, latest));
+                self.state.phase = Phase::Restarting { limit, since };
+            }
+            Event::Notified(notice) => self.notified_while_ending(notice),
+            Event::Reaped { .. } | Event::Spawned(_) | Event::StartFailed(_) => {}
+        }
+    }
+
+    fn failing(&mut self, event: Event, limit: Option<Limit>) {
+        match event {
+            Event::Stop(signal) => self.stop_while_ending(signal, limit),
+            // Whatever the mode makes of a crash: now somebody wants a next generation.
+            Event::Restart(signal) => {
+                let deadline = limit.map_or(self.now, Limit::time);
+                let within = deadline.saturating_sub(self.now);
+                self.note(Note::RestartRequested { signal, within });
+                self.state.phase = Phase::Restarting { limit, since: self.now };
+            }
+            Event::Forward(signal) => self.forward(signal),
+            Event::ChildExited { status, leftovers } => {
+                self.child_exited(status);
+                let next = self.verdict(status);
+                self.sweep(next, leftovers, limit);
+            }
+            Event::Reaped { leftovers } if self.state.child.is_none() => match (leftovers, limit) {
+                (true, Some(limit)) => self.keep_telling(limit, Some(SWEEP_SIGNAL)),
+                (true, None) => {}
+                // Its program had gone on in other processes, which are gone now.
+                (false, _) => {
+                    let next = match self.state.last {
+                        Some(End::Reaped(status)) => self.verdict(status),
+                        Some(End::NotStarted(_) | End::Survived) | None => Next::Leave,
+                    };
+                    self.proceed(next);
+                }
+            },
+            Event::ChildStopped => self.todo.push(Action::Continue),
+            Event::DeadlinePassed => match self.enforced(limit) {
+                // No next generation waits for its end.
+                None if !self.config.restarts_after_crashes() => {
+                    self.state.last = Some(End::Survived);
+                    self.proceed(Next::Leave);
+                }
+                limit => self.state.phase = Phase::Failing { limit },
+            },
+            Event::Notified(notice) => self.notified_while_ending(notice),
             Event::Reaped { .. } | Event::Spawned(_) | Event::StartFailed(_) => {}
         }
     }
@@ -256,6 +432,7 @@ impl Step<'_> {
             }
             Event::ChildExited { .. }
             | Event::ChildStopped
+            | Event::Notified(_)
             | Event::Spawned(_)
             | Event::StartFailed(_) => {}
         }
@@ -280,17 +457,18 @@ impl Step<'_> {
             Event::ChildExited { .. }
             | Event::Reaped { .. }
             | Event::ChildStopped
+            | Event::Notified(_)
             | Event::Spawned(_)
             | Event::StartFailed(_) => {}
         }
     }
 
-    /// What the end of a child that nobody asked to end leads to.
-    fn verdict(&mut self, status: Status, lived: Duration) -> Next {
+    /// What the end of a child that nobody else asked to end leads to.
+    fn verdict(&mut self, status: Status) -> Next {
         let config = self.config;
         let code = status.code();
         let asked = matches!(status, Status::Exited(c) if config.restart_codes.contains(c));
-        let failed = code != 0 && !config.success_codes.contains(code);
+        let failed = self.state.failed || code != 0 && !config.success_codes.contains(code);
         let cause = match config.restart {
             _ if config.no_restart_codes.contains(code) => return Next::Leave,
             RestartMode::Never => return Next::Leave,
@@ -301,17 +479,18 @@ impl Step<'_> {
             RestartMode::OnFailure if !failed => return Next::Leave,
             RestartMode::OnFailure | RestartMode::Always => Cause::Crash,
         };
-        let stable = self.forgive_if_stable(lived);
-        if cause == Cause::Code && stable {
+        let stable = self.forgive_if_stable();
+        if cause == Cause::Code && stable && !self.state.failed {
             self.generation_follows(cause, Duration::ZERO)
         } else {
             self.crashed(cause)
         }
     }
 
-    /// A generation that lived `--stable-after` or longer makes up for the crashes before it.
-    fn forgive_if_stable(&mut self, lived: Duration) -> bool {
-        let stable = lived >= self.config.stable_after;
+    /// A generation that did its work for `--stable-after` or longer makes up for the crashes
+    /// before it.
+    fn forgive_if_stable(&mut self) -> bool {
+        let stable = self.state.steady(self.now) >= self.config.stable_after;
         if stable {
             self.state.crashes.forget();
         }
@@ -347,14 +526,13 @@ impl Step<'_> {
         self.proceed(next);
     }
 
-    /// The child was reaped; how long it had lived.
-    fn child_exited(&mut self, status: Status) -> Duration {
+    /// The child was reaped.
+    fn child_exited(&mut self, status: Status) {
         let lived = self.now.saturating_sub(self.state.started);
         if let Some(pid) = self.state.child.take() {
             self.note(Note::ChildExited { pid, status, lived });
         }
         self.state.last = Some(End::Reaped(status));
-        lived
     }
 
     /// Its end was asked for by a restart request: the next generation waits for nothing.

@@ -175,9 +175,10 @@ fn under_way(page: &Snapshot) -> (Option<Duration>, Option<Duration>) {
         Some(Phase::Stopping) => (stop, None),
         Some(Phase::Restarting) => (None, restart),
         Some(Phase::Sweeping) => (stop, restart.filter(|_| stop.is_none())),
-        Some(Phase::Starting | Phase::Running | Phase::Backoff | Phase::Exited) | None => {
-            (None, None)
-        }
+        Some(
+            Phase::Starting | Phase::Running | Phase::Backoff | Phase::Failing | Phase::Exited,
+        )
+        | None => (None, None),
     }
 }
 

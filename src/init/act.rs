@@ -2,10 +2,11 @@
 
 use super::Init;
 use super::exporter::Exporter;
+use super::prober::Prober;
 use crate::config::{ExitWhen, KillMode, Manners};
 use crate::core::{Event, Phase, SWEEP_SIGNAL, StartFailure, Status};
 use crate::kernel::signals;
-use crate::kernel::spawn::{self, Failure, Program, Step};
+use crate::kernel::spawn::{self, Failure, Handed, Program, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, kill, reap};
 use crate::leftovers::{self, Leftovers, Means, Reach, ToldGroup};
 use crate::signal::Signal;
@@ -19,7 +20,10 @@ impl Init {
     pub(super) fn time_left(&self) -> Option<Duration> {
         let look = self.watch.as_ref().and_then(|watch| watch.deadline());
         let exporter = self.exporter.as_ref().and_then(Exporter::due);
-        let deadline = [self.state.deadline(), look, exporter].into_iter().flatten().min();
+        let prober = self.prober.as_ref().and_then(Prober::due);
+        let more = self.ear.as_ref().filter(|ear| ear.more).map(|_| Duration::ZERO);
+        let all = [self.state.deadline(), look, exporter, prober, more];
+        let deadline = all.into_iter().flatten().min();
         deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()))
     }
 
@@ -41,6 +45,8 @@ impl Init {
         }
         self.leftovers.begin();
         self.told_group = None;
+        self.end_prober();
+        self.forget_what_was_said();
         let spawned = spawn::spawn(&mut Program {
             places: &self.places,
             argv: &self.argv,
@@ -52,7 +58,7 @@ impl Init {
             folder: self.folder.as_deref(),
             user: self.config.user,
             no_new_privs: self.config.no_new_privs,
-            handed: None,
+            handed: Handed::All,
         });
         match spawned {
             Ok(pid) => {
@@ -60,10 +66,15 @@ impl Init {
                 if !self.config.can_restart() {
                     // What clawinit was handed is the child's now.
                     self.log.close();
-                    descriptors::close_inherited(self.kept.page.fd());
+                    descriptors::close_inherited([self.kept.page.fd(), self.ear_fd()]);
+                    self.sockets = 0;
                 }
                 self.note_started(pid);
-                self.keep_started();
+                if self.config.knows_readiness() {
+                    self.ask_for_readiness();
+                } else {
+                    self.keep_ready();
+                }
                 if self.state.generation > 0 {
                     self.look_at_memory();
                 }
@@ -95,6 +106,9 @@ impl Init {
     pub(super) fn tell(&mut self, signal: Signal) {
         let Some(pid) = self.state.child else { return };
         self.keep_told();
+        if matches!(self.state.phase, Phase::Stopping { .. }) {
+            self.let_go_of_sockets();
+        }
         let group = self.config.kill_mode == KillMode::Group && signal == SWEEP_SIGNAL;
         if group && self.told_group.is_none() {
             self.told_group = Some(ToldGroup::now(pid));
@@ -127,7 +141,10 @@ impl Init {
     /// woken for it; or clawinit is a shell's job, which stops with it, so that the shell gets
     /// its terminal back.
     pub(super) fn child_stopped(&self) -> bool {
-        let ends = matches!(self.state.phase, Phase::Stopping { .. } | Phase::Restarting { .. });
+        let ends = matches!(
+            self.state.phase,
+            Phase::Stopping { .. } | Phase::Restarting { .. } | Phase::Failing { .. }
+        );
         let job = !self.config.is_pid1 && self.terminal.is_some();
         (ends || job) && self.state.child.is_some_and(reap::is_stopped)
     }
@@ -205,10 +222,10 @@ impl Init {
     /// Those that are still there.
     pub(super) fn still_there(&self) -> Round {
         let mut round = Round::default();
-        let spared = self.exporter_pid();
+        let spared = self.helpers();
         // Without a list there is nobody to name.
         let _ = descendants::for_each_child(|pid| {
-            if Some(pid) != spared {
+            if !spared.contains(&Some(pid)) {
                 round.add(pid, Ok(()));
             }
         });
@@ -220,7 +237,7 @@ impl Init {
             is_pid1: self.config.is_pid1,
             // With `--exit-when all` they are the program, and are told whatever their group.
             told_group: self.told_group.filter(|_| self.config.exit_when == ExitWhen::Child),
-            spared: self.exporter_pid(),
+            spared: self.helpers(),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::Init;
 use crate::config::Level;
 use crate::core::Status;
 use crate::kernel::signals::Mask;
-use crate::kernel::spawn::{self, Environment, Program};
+use crate::kernel::spawn::{self, Environment, Handed, Program};
 use crate::kernel::{Errno, clock, descendants, kill, reap};
 use crate::report::{Span, Value};
 use crate::signal::Signal;
@@ -19,14 +19,14 @@ const DELAY: Duration = Duration::from_secs(1);
 /// The longest such wait, and how long it has to live for the next one to be short again.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// How long clawinit waits for the end of an exporter that got SIGKILL.
-const END_WAIT: Duration = Duration::from_secs(1);
+/// How long clawinit waits for the end of a helper that got SIGKILL.
+pub(super) const END_WAIT: Duration = Duration::from_secs(1);
 
 /// What `ps` shows of it, and by what the program knows what it is to be.
 pub const NAME: &CStr = c"clawinit-exporter";
 
-/// The program that it executes: this one.
-const PROGRAM: &CStr = c"/proc/self/exe";
+/// The program that a helper executes: this one.
+pub(super) const PROGRAM: &CStr = c"/proc/self/exe";
 
 /// The exporter as PID 1 knows it.
 pub(super) struct Exporter {
@@ -93,7 +93,7 @@ impl Init {
             folder: None,
             user: self.config.user,
             no_new_privs: true,
-            handed: Some(page),
+            handed: Handed::One(page),
         });
         exporter.started = now;
         match started {
@@ -161,14 +161,28 @@ impl Init {
         }
     }
 
-    /// Whether there are children beside the exporter. Where `/proc` does not say, it is ended,
+    /// Our helpers, where they run: the exporter, and who asks for readiness.
+    pub(super) fn helpers(&self) -> [Option<i32>; 2] {
+        [self.exporter_pid(), self.prober_pid()]
+    }
+
+    /// Whether a process is one of them.
+    pub(super) fn is_helper(&self, pid: i32) -> bool {
+        self.helpers().contains(&Some(pid))
+    }
+
+    /// Whether there are children beside our helpers. Where `/proc` does not say, these are ended,
     /// so that the kernel can.
     pub(super) fn has_others(&mut self) -> bool {
-        let Some(own) = self.exporter_pid() else { return true };
+        let own = self.helpers();
+        if own == [None; 2] {
+            return true;
+        }
         let mut others = false;
-        match descendants::for_each_child(|pid| others |= pid != own) {
+        match descendants::for_each_child(|pid| others |= !own.contains(&Some(pid))) {
             Ok(()) => others,
             Err(_) => {
+                self.end_prober();
                 self.end_exporter();
                 // Whoever else has ended meanwhile: its SIGCHLD may have been taken for the
                 // exporter's.

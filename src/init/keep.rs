@@ -2,7 +2,7 @@
 
 use super::Init;
 use crate::config::Level;
-use crate::core::{Cause, End, Event, Phase as CorePhase, Status};
+use crate::core::{Cause, End, Event, Limit, Phase as CorePhase, Status};
 use crate::kernel::{clock, process};
 use crate::signal::{self, Signal};
 use crate::status::layout as at;
@@ -56,6 +56,10 @@ impl Init {
             w.time(at::STOP_GRACE, config.stop_grace);
             w.time(at::RESTART_GRACE, config.restart_grace);
             w.time(at::STABLE_AFTER, config.stable_after);
+            w.time(at::WATCHDOG, config.watchdog.unwrap_or_default());
+            w.time(at::START_GRACE, config.start_grace.unwrap_or_default());
+            w.set(at::KNOWS_READINESS, config.knows_readiness().into());
+            w.set(at::SOCKETS, self.sockets as u64);
             w.set(at::STOP_BY, asks(Signal::TERM, |event| matches!(event, Event::Stop(_))));
             w.set(at::RESTART_BY, asks(Signal::USR1, |event| matches!(event, Event::Restart(_))));
             w.set(at::PORT, config.port.unwrap_or(0).into());
@@ -80,11 +84,20 @@ impl Init {
             CorePhase::Restarting { .. } => Phase::Restarting,
             CorePhase::Sweeping { .. } => Phase::Sweeping,
             CorePhase::Backoff { .. } => Phase::Backoff,
+            CorePhase::Failing { .. } => Phase::Failing,
             CorePhase::Exited { .. } => Phase::Exited,
         };
         self.kept.page.update(|w| {
             w.phase(phase, now);
             w.time(at::DEADLINE, state.limit().unwrap_or_default());
+            w.set(
+                at::KILL,
+                match state.ending() {
+                    Some(Limit::Kill(_)) => at::KILL_FOLLOWS,
+                    Some(Limit::GiveUp(_)) => at::KILL_SENT,
+                    None => 0,
+                },
+            );
             w.set(at::CHILD, state.child.unwrap_or(0) as u64);
             w.set(at::GENERATION, state.generation.into());
             w.time(at::GENERATION_BORN, state.started);
@@ -92,6 +105,7 @@ impl Init {
             w.set(at::CRASHES, state.crashes.in_a_row().into());
             w.set(at::LEFTOVERS, self.leftovers.pending() as u64);
             w.set(at::DROPPED, self.log.dropped_in_all());
+            self.put_readiness(w);
             if let CorePhase::Exited { code } = state.phase {
                 w.set(at::EXIT_CODE, u64::from(code) + 1);
             }

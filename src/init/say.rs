@@ -216,6 +216,7 @@ impl Init {
     pub(super) fn note(&mut self, note: Note) {
         match note {
             Note::StopRequested { signal, within } => {
+                self.tell_superior("STOPPING=1");
                 self.story.stopped_by = self.asker;
                 self.keep_request(Asked::Stop, signal);
                 self.watch_port();
@@ -279,6 +280,52 @@ impl Init {
                     self.log.line(Level::Warn, "restarting", said, &fields);
                 }
             }
+            Note::Ready { after } => {
+                self.keep_ready();
+                let fields = [("ready_seconds", Value::Seconds(after))];
+                let said = format_args!("the child is ready, after {}", Span(after));
+                self.log.line(Level::Info, "ready", said, &fields);
+            }
+            Note::Reloading => {
+                let said = format_args!("the child reloads");
+                self.log.line(Level::Info, "reloading", said, &[]);
+            }
+            Note::EndsItself => {
+                self.tell_superior("STOPPING=1");
+                let said = format_args!("the child says that it is about to end");
+                self.log.line(Level::Info, "ends-itself", said, &[]);
+            }
+            Note::RestartedInPlace { after } => {
+                self.keep_ready();
+                let fields = [("restart_seconds", Value::Seconds(after))];
+                let said = format_args!(
+                    "restarted in place: the child is ready again, {} after the request",
+                    Span(after)
+                );
+                self.log.line(Level::Info, "restarted-in-place", said, &fields);
+            }
+            Note::NotReady { signal, after } => {
+                self.kept.page.count(layout::NOT_READY);
+                let why = format!("not ready {} after its start (--start-grace)", Span(after));
+                self.failed("not-ready", &why, signal);
+            }
+            Note::NoSignOfLife(signal) => {
+                self.kept.page.count(layout::HUNG);
+                let time = Span(self.config.watchdog.unwrap_or_default());
+                self.failed("hung", &format!("no sign of life for {time} (--watchdog)"), signal);
+            }
+            Note::SaysItFailed(signal) => {
+                self.kept.page.count(layout::HUNG);
+                self.failed("hung", "the child says that it has failed (WATCHDOG=trigger)", signal);
+            }
+            Note::Extended { within } => {
+                let fields = [("within_seconds", Value::Seconds(within))];
+                let said = format_args!(
+                    "the child asks for more time (EXTEND_TIMEOUT_USEC): SIGKILL in {}",
+                    Span(within)
+                );
+                self.log.line(Level::Info, "extended", said, &fields);
+            }
             Note::RestartLimit => {
                 self.story.limit_reached = true;
                 let (count, window) = self.config.restart_limit;
@@ -301,6 +348,15 @@ impl Init {
                 self.log.line(Level::Error, "survived-kill", said, &fields);
             }
         }
+    }
+
+    /// The child does not do its part, and is asked to end.
+    fn failed(&mut self, event: &str, why: &str, signal: Signal) {
+        self.kept.overdue = false;
+        let grace = self.config.restart_grace;
+        let fields = [("signal", Value::Text(&signal)), ("within_seconds", Value::Seconds(grace))];
+        let said = format_args!("{why}: {signal}, and SIGKILL in {}", Span(grace));
+        self.log.line(Level::Error, event, said, &fields);
     }
 
     /// Whether the kernel has ended the generation for want of memory: a SIGKILL that clawinit
@@ -452,7 +508,11 @@ impl Init {
 
     // ---- the port ----
 
+    /// A port that clawinit itself keeps open is not free before a stop.
     fn watch_port(&mut self) {
+        if self.keeps_port_open() && self.state.stop.is_none() {
+            return;
+        }
         if let Some(watch) = &mut self.watch {
             watch.begin(clock::monotonic());
         }
@@ -544,6 +604,7 @@ impl Init {
         if let Some(terminal) = self.terminal.filter(|_| !self.config.is_pid1) {
             terminal.take_back(self.last_child);
         }
+        self.end_prober();
         self.end_exporter();
         self.wait_for_verbs();
         process::exit(code)

@@ -46,6 +46,9 @@ impl Init {
             oom_before: None,
             kept: Kept::default(),
             exporter: None,
+            sockets: 0,
+            ear: None,
+            prober: None,
             config,
         }
     }
@@ -72,6 +75,9 @@ impl Init {
                 kill::this_process(signal);
             }
         }
+        // Before anything else is opened: the sockets begin at descriptor 3.
+        self.open_sockets()?;
+        self.open_ear(start)?;
         if self.config.vary_pid {
             spawn::use_up_pids(process::random_byte());
         }

@@ -51,13 +51,24 @@ pub const TICK: Duration = Duration::from_millis(10);
 /// When a process was born, since boot: field 22 of `/proc/PID/stat` (proc_pid_stat(5)), rounded
 /// down to a tick.
 pub fn born(pid: i32) -> Option<Duration> {
+    let ticks = stat_field(pid, 22)?;
+    Some(Duration::from_millis(ticks.saturating_mul(TICK.as_millis() as u64)))
+}
+
+/// The parent of a process; 0 where that is in another PID namespace, `None` where the process is
+/// gone.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    stat_field(pid, 4)?.try_into().ok()
+}
+
+/// A number of `/proc/PID/stat`, by its place in proc_pid_stat(5), from 4 on.
+fn stat_field(pid: i32, place: usize) -> Option<u64> {
     let mut buffer = [0; 512];
     let stat = read(pid, "stat", &mut buffer);
     // The name in parentheses may hold anything but what is behind it: field 3.
     let end = stat.windows(2).rposition(|two| two == b") ")?;
     let fields = std::str::from_utf8(&stat[end + 2..]).ok()?;
-    let ticks: u64 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
-    Some(Duration::from_millis(ticks.saturating_mul(TICK.as_millis() as u64)))
+    fields.split(' ').nth(place - 3)?.parse().ok()
 }
 
 /// The pid that was given out last in our PID namespace: field 5 of `/proc/loadavg`. 0 where

@@ -124,17 +124,17 @@ fn write_with(fd: i32, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
     Errno::check(took).map(|n| n as usize)
 }
 
-/// Closes every descriptor above 2 but `kept`, which is our own: what the caller handed over is
-/// the child's now, and a reader at the other end of a pipe waits for its last writer
+/// Closes every descriptor above 2 but those `kept`, which are our own: what the caller handed
+/// over is the child's now, and a reader at the other end of a pipe waits for its last writer
 /// (openSUSE/catatonit#12). No other one of our own may be open.
-pub fn close_inherited(kept: Option<i32>) {
-    match kept {
-        Some(kept) => {
-            close_range(3, kept - 1);
-            close_range(kept + 1, i32::MAX);
-        }
-        None => close_range(3, i32::MAX),
+pub fn close_inherited(mut kept: [Option<i32>; 2]) {
+    kept.sort_unstable();
+    let mut first = 3;
+    for kept in kept.into_iter().flatten() {
+        close_range(first, kept - 1);
+        first = kept + 1;
     }
+    close_range(first, i32::MAX);
 }
 
 /// In a process that is about to execute a program: hands `fd` on as `number`, and nothing else
@@ -177,7 +177,7 @@ pub fn let_go_of_input_and_output() {
 }
 
 /// close_range(2), both ends included.
-pub(super) fn close_range(first: i32, last: i32) {
+pub fn close_range(first: i32, last: i32) {
     if first > last {
         return;
     }

@@ -38,9 +38,19 @@ pub struct Program<'a> {
     pub user: Option<(u32, u32)>,
     /// Whether to give up gaining privileges.
     pub no_new_privs: bool,
-    /// For a helper of our own: the one descriptor above 2 that it gets, as [`HANDED`]. It ends
-    /// with us.
-    pub handed: Option<i32>,
+    /// What it gets of our descriptors above 2.
+    pub handed: Handed,
+}
+
+/// What a program gets of our descriptors above 2.
+#[derive(Clone, Copy)]
+pub enum Handed {
+    /// Each that is not close-on-exec: it is the child.
+    All,
+    /// This one, as [`HANDED`]. It is a helper of our own, and ends with us.
+    One(i32),
+    /// None. It is a helper of our own, and ends with us.
+    Nothing,
 }
 
 /// The number by which a helper knows what it was handed.
@@ -174,17 +184,19 @@ fn become_program(program: &mut Program) -> Failure {
         if program.no_new_privs {
             privileges::no_new_privs().map_err(failed(Step::NoNewPrivs))?;
         }
-        if let Some(fd) = program.handed {
-            descriptors::hand_on(fd, HANDED);
-            // After the change of user, which clears it (prctl(2)).
-            let _ = process::signal_at_parent_death(Signal::KILL);
+        match program.handed {
+            Handed::All => return Ok(()),
+            Handed::One(fd) => descriptors::hand_on(fd, HANDED),
+            Handed::Nothing => descriptors::close_range(HANDED, i32::MAX),
         }
+        // After the change of user, which clears it (prctl(2)).
+        let _ = process::signal_at_parent_death(Signal::KILL);
         Ok(())
     };
     if let Err(failure) = steps() {
         return failure;
     }
-    program.environment.name_listener();
+    program.environment.name_the_child();
     if program.ignores_children {
         signals::ignore_children();
     }
@@ -239,36 +251,42 @@ pub fn places(command: &CStr) -> Vec<CString> {
         .collect()
 }
 
-/// An environment for execve(2), built once and changed in two places afterwards.
+/// An environment for execve(2), built once and changed in a few places afterwards.
 pub struct Environment {
     pointers: Vec<*const c_char>,
     generation: Option<(usize, Text)>,
-    listener: Option<(usize, Text)>,
+    /// Variables that have the child's pid, which only the child knows in time.
+    of_pid: Vec<(usize, &'static str, Text)>,
 }
+
+/// Variables by which a program knows that it is meant (sd_listen_fds(3), sd_watchdog_enabled(3)).
+const OF_PID: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
 /// A `NAME=number` at an address that does not move.
 type Text = Box<[u8; 48]>;
 
 impl Environment {
     /// The variables of `given` (environ(7)), without those that `drop` names and with `added`.
-    /// `LISTEN_PID` (sd_listen_fds(3)) will name the child where it named us.
+    /// Those of [`OF_PID`] will name the child where they named us.
     pub fn new(
         given: impl Iterator<Item = &'static CStr>,
         drop: impl Fn(&[u8]) -> bool,
         added: &[(&str, u32)],
     ) -> Environment {
-        let mut env = Environment { pointers: Vec::new(), generation: None, listener: None };
-        let names_us = |variable: &CStr| {
-            variable.to_bytes().starts_with(b"LISTEN_PID=")
-                && variable == number(&mut [0; 48], "LISTEN_PID", process::pid() as u32)
-        };
+        let mut env = Environment { pointers: Vec::new(), generation: None, of_pid: Vec::new() };
         for variable in given {
-            if names_us(variable) {
-                env.listener = Some((env.pointers.len(), Box::new([0; 48])));
+            let bytes = variable.to_bytes();
+            if drop(bytes) {
+                continue;
             }
-            if !drop(variable.to_bytes()) {
-                env.pointers.push(variable.as_ptr());
+            for name in OF_PID {
+                if bytes.starts_with(name.as_bytes())
+                    && variable == number(&mut [0; 48], name, process::pid() as u32)
+                {
+                    env.of_pid.push((env.pointers.len(), name, Box::new([0; 48])));
+                }
             }
+            env.pointers.push(variable.as_ptr());
         }
         // The process keeps its environment for life.
         env.pointers.extend(added.iter().map(|(name, value)| {
@@ -289,12 +307,42 @@ impl Environment {
         self.pointers[*place] = number(text.as_mut(), "CLAWINIT_GENERATION", generation).as_ptr();
     }
 
-    /// Sets `LISTEN_PID` where it named clawinit. Called in the child, on memory that is the
-    /// parent's too.
-    fn name_listener(&mut self) {
-        if let Some((place, text)) = &mut self.listener {
-            let pid = process::pid() as u32;
-            self.pointers[*place] = number(text.as_mut(), "LISTEN_PID", pid).as_ptr();
+    /// Sets a variable for every generation. Neither name nor value has a zero byte in it.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let place = self.place(name);
+        // The process keeps its environment for life.
+        let text = CString::new(format!("{name}={value}")).unwrap_or_default();
+        self.pointers[place] = text.into_raw();
+    }
+
+    /// Sets a variable to the pid that each generation will have.
+    pub fn set_to_pid(&mut self, name: &'static str) {
+        let place = self.place(name);
+        self.of_pid.retain(|(known, ..)| *known != place);
+        self.of_pid.push((place, name, Box::new([0; 48])));
+        self.pointers[place] = c"".as_ptr(); // until there is a child to name itself
+    }
+
+    /// Where a variable stands, or would: in front of the null pointer at the end.
+    fn place(&mut self, name: &str) -> usize {
+        let end = self.pointers.len() - 1;
+        let is_it = |variable: &*const c_char| {
+            // SAFETY: all but the last are C strings that live as long as the process.
+            let bytes = unsafe { CStr::from_ptr(*variable) }.to_bytes();
+            bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+        };
+        self.pointers[..end].iter().position(is_it).unwrap_or_else(|| {
+            self.pointers.insert(end, c"".as_ptr());
+            end
+        })
+    }
+
+    /// Puts the child's pid where it belongs. Called in the child, on memory that is the parent's
+    /// too.
+    fn name_the_child(&mut self) {
+        let pid = process::pid() as u32;
+        for (place, name, text) in &mut self.of_pid {
+            self.pointers[*place] = number(text.as_mut(), name, pid).as_ptr();
         }
     }
 }

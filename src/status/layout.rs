@@ -15,7 +15,7 @@ pub const MAGIC_VALUE: u64 = u64::from_be_bytes(*b"CLAWPAGE");
 pub const MAJOR: u64 = 1;
 
 /// Raised when fields are added.
-pub const MINOR: u64 = 0;
+pub const MINOR: u64 = 1;
 
 /// A field: its first word, and how many there are.
 #[derive(Clone, Copy)]
@@ -178,8 +178,37 @@ pub const COMMAND: Field = COMMAND_LENGTH.then(80);
 /// When an exporter that has ended is started again; 0: it runs, or none is wanted.
 pub const EXPORTER_DUE: Field = COMMAND.then(1);
 
+/// Since minor 1. Whether somebody tells when the child is ready.
+pub const KNOWS_READINESS: Field = EXPORTER_DUE.then(1);
+/// What the child says of itself: a place in `core::Readiness`.
+pub const READINESS: Field = KNOWS_READINESS.then(1);
+/// When it was ready first; 0: it was not.
+pub const READY_SINCE: Field = READINESS.then(1);
+/// `--watchdog`, in nanoseconds; 0: none.
+pub const WATCHDOG: Field = READY_SINCE.then(1);
+/// `--start-grace`, in nanoseconds; 0: none.
+pub const START_GRACE: Field = WATCHDOG.then(1);
+/// Generations that were ended because no sign of life came.
+pub const HUNG: Field = START_GRACE.then(1);
+/// Generations that were ended because they were not ready in time.
+pub const NOT_READY: Field = HUNG.then(1);
+/// Notifications that came (sd_notify(3)).
+pub const NOTICES: Field = NOT_READY.then(1);
+/// Those of them whose sender does not speak for the child.
+pub const NOTICES_REFUSED: Field = NOTICES.then(1);
+/// How many sockets of `--listen` clawinit began with.
+pub const SOCKETS: Field = NOTICES_REFUSED.then(1);
+/// What the deadline of an end means: [`KILL_FOLLOWS`], [`KILL_SENT`]; 0: there is none.
+pub const KILL: Field = SOCKETS.then(1);
+/// SIGKILL.
+pub const KILL_FOLLOWS: u64 = 1;
+/// The end of the wait for its effect.
+pub const KILL_SENT: u64 = 2;
+/// STATUS= of the child, text with zero bytes behind it.
+pub const STATUS_TEXT: Field = KILL.then(16);
+
 /// How many words are used.
-pub const USED: usize = EXPORTER_DUE.at + EXPORTER_DUE.words;
+pub const USED: usize = STATUS_TEXT.at + STATUS_TEXT.words;
 
 const _: () = assert!(USED <= page::WORDS);
 const _: () = assert!(crate::report::Asker::KEPT == REQUEST_COMMAND_WORDS * 8);

@@ -28,11 +28,12 @@ pub enum Phase {
     Sweeping,
     Backoff,
     Exited,
+    Failing,
 }
 
 impl Phase {
     /// All of them; each one's place is its number.
-    pub const ALL: [Phase; 7] = [
+    pub const ALL: [Phase; 8] = [
         Phase::Starting,
         Phase::Running,
         Phase::Stopping,
@@ -40,6 +41,7 @@ impl Phase {
         Phase::Sweeping,
         Phase::Backoff,
         Phase::Exited,
+        Phase::Failing,
     ];
 
     /// Its name, in lower case, for people and for programs.
@@ -52,6 +54,7 @@ impl Phase {
             Phase::Sweeping => "sweeping",
             Phase::Backoff => "backoff",
             Phase::Exited => "exited",
+            Phase::Failing => "failing",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::layout::{self as at, Field};
 use super::{Phase, Timed};
-use crate::core::{End, Status};
+use crate::core::{End, Readiness, Status};
 use crate::report::Asker;
 use crate::signal::{self, Signal};
 use std::fs::File;
@@ -113,6 +113,31 @@ pub struct Snapshot {
     pub received: Vec<u64>,
     /// Signals forwarded, by the number received.
     pub forwarded: Vec<u64>,
+    /// Whether somebody tells when the child is ready.
+    pub knows_readiness: bool,
+    /// What the child says of itself.
+    pub readiness: Readiness,
+    /// When it was ready first.
+    pub ready_since: Option<Duration>,
+    /// See `--watchdog`.
+    pub watchdog: Option<Duration>,
+    /// See `--start-grace`.
+    pub start_grace: Option<Duration>,
+    /// Generations that were ended because no sign of life came.
+    pub hung: u64,
+    /// Generations that were ended because they were not ready in time.
+    pub not_ready: u64,
+    /// Notifications that came, and those whose sender does not speak for the child.
+    pub notices: u64,
+    /// See `notices`.
+    pub notices_refused: u64,
+    /// How many sockets clawinit has made for the child.
+    pub sockets: u64,
+    /// STATUS= of the child; empty: it said none.
+    pub status_text: String,
+    /// Whether SIGKILL was sent at the deadline of an end; `None`: there is no such deadline, or
+    /// the page does not say.
+    pub kill_sent: Option<bool>,
     /// By `Timed`.
     pub histograms: [Histogram; Timed::ALL.len()],
 }
@@ -242,6 +267,21 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, Unreadable> {
         exporter_due: page.some(at::EXPORTER_DUE).map(Duration::from_nanos),
         received: page.array::<{ signal::MAX as usize + 1 }>(at::RECEIVED).to_vec(),
         forwarded: page.array::<{ signal::MAX as usize + 1 }>(at::FORWARDED).to_vec(),
+        knows_readiness: page.get(at::KNOWS_READINESS) != 0,
+        readiness: Readiness::ALL
+            .get(page.get(at::READINESS) as usize)
+            .copied()
+            .unwrap_or(Readiness::Unknown),
+        ready_since: page.some(at::READY_SINCE).map(Duration::from_nanos),
+        watchdog: page.some(at::WATCHDOG).map(Duration::from_nanos),
+        start_grace: page.some(at::START_GRACE).map(Duration::from_nanos),
+        hung: page.get(at::HUNG),
+        not_ready: page.get(at::NOT_READY),
+        notices: page.get(at::NOTICES),
+        notices_refused: page.get(at::NOTICES_REFUSED),
+        sockets: page.get(at::SOCKETS),
+        status_text: page.text(at::STATUS_TEXT, u64::MAX),
+        kill_sent: page.some(at::KILL).map(|kill| kill == at::KILL_SENT),
         histograms: std::array::from_fn(|i| page.histogram(i)),
     })
 }

@@ -122,12 +122,13 @@ pub fn phase(page: &Snapshot, now: Duration) -> String {
         },
         Some(Phase::Starting) => name.to_owned(),
         Some(Phase::Running) => format!("{name} for {since}"),
-        Some(Phase::Stopping | Phase::Restarting | Phase::Sweeping | Phase::Backoff) | None => {
-            match next(page, now) {
-                Some(next) => format!("{name} for {since}, {next}"),
-                None => format!("{name} for {since}"),
-            }
-        }
+        Some(
+            Phase::Stopping | Phase::Restarting | Phase::Failing | Phase::Sweeping | Phase::Backoff,
+        )
+        | None => match next(page, now) {
+            Some(next) => format!("{name} for {since}, {next}"),
+            None => format!("{name} for {since}"),
+        },
     }
 }
 
@@ -135,10 +136,12 @@ pub fn phase(page: &Snapshot, now: Duration) -> String {
 pub fn next(page: &Snapshot, now: Duration) -> Option<String> {
     let left = Age(page.deadline?.saturating_sub(now));
     match page.phase? {
-        Phase::Stopping | Phase::Restarting if sigkill_follows(page) => {
+        Phase::Stopping | Phase::Restarting | Phase::Failing if sigkill_follows(page) => {
             Some(format!("SIGKILL in {left}"))
         }
-        Phase::Stopping | Phase::Restarting => Some(format!("SIGKILL sent, {left} left")),
+        Phase::Stopping | Phase::Restarting | Phase::Failing => {
+            Some(format!("SIGKILL sent, {left} left"))
+        }
         Phase::Backoff => Some(format!("the next generation in {left}")),
         Phase::Sweeping => Some(format!("{left} left for what the child left")),
         Phase::Starting | Phase::Running | Phase::Exited => None,
@@ -148,6 +151,10 @@ pub fn next(page: &Snapshot, now: Duration) -> Option<String> {
 /// Whether the deadline of a stop or restart is that of SIGKILL, and not yet that of the wait for
 /// its effect.
 pub fn sigkill_follows(page: &Snapshot) -> bool {
+    if let Some(sent) = page.kill_sent {
+        return !sent;
+    }
+    // A page of minor 0 does not say so.
     let (request, grace) = match page.phase {
         Some(Phase::Stopping) => (&page.stop, page.stop_delay + page.stop_grace),
         Some(Phase::Restarting) => (&page.restart, page.restart_grace),

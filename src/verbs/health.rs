@@ -47,15 +47,20 @@ impl Probe {
             self.body.push(text.to_owned());
         }
         for wanted in given.all("expect-json") {
-            let (path, value) =
-                wanted.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
-                    let wanted = shown(wanted.as_bytes());
-                    format!(
-                        "--expect-json: \"{wanted}\" is no path with a value; write one like status=ok"
-                    )
-                })?;
-            self.json.push((path.to_owned(), value.to_owned()));
+            self.expect_json(wanted).map_err(|wrong| format!("--expect-json: {wrong}"))?;
         }
+        Ok(())
+    }
+
+    /// Takes over a `PATH=VALUE` that a JSON body has to have. Errors: what is wrong with it, and
+    /// what to write.
+    pub fn expect_json(&mut self, wanted: &str) -> Result<(), String> {
+        let (path, value) =
+            wanted.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
+                let wanted = shown(wanted.as_bytes());
+                format!("\"{wanted}\" is no path with a value; write one like status=ok")
+            })?;
+        self.json.push((path.to_owned(), value.to_owned()));
         Ok(())
     }
 

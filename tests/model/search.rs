@@ -83,7 +83,10 @@ fn key(config: &Config, node: &Node) -> u128 {
     let times = match state.phase {
         Phase::Starting | Phase::Running | Phase::Exited { .. } => (None, None),
         Phase::Stopping { tell, limit: l } => (tell.map(rel), Some(limit(l))),
-        Phase::Restarting { limit: l } => (None, l.map(limit)),
+        Phase::Restarting { limit: l, since } => {
+            (config.restart_grace_max.map(|_| rel(since)), l.map(limit))
+        }
+        Phase::Failing { limit: l } => (None, l.map(limit)),
         Phase::Sweeping { next: Next::Leave, limit: l } => (None, Some(limit(l))),
         Phase::Sweeping { next: Next::Generation(at), limit: l } => {
             (Some(rel(at).max(0)), Some(limit(l)))

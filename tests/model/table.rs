@@ -96,6 +96,14 @@ fn show_action(action: &Action) -> String {
             Note::ChildExited { .. } => "(exited)".into(),
             Note::GoesOn => "(goes on)".into(),
             Note::NextGeneration { cause, delay } => format!("(next by {cause} in {delay:?})"),
+            Note::Ready { after } => format!("(ready after {after:?})"),
+            Note::Reloading => "(reloading)".into(),
+            Note::EndsItself => "(ends itself)".into(),
+            Note::RestartedInPlace { after } => format!("(in place after {after:?})"),
+            Note::NotReady { after, .. } => format!("(not ready after {after:?})"),
+            Note::NoSignOfLife(_) => "(hung)".into(),
+            Note::SaysItFailed(_) => "(failed)".into(),
+            Note::Extended { within } => format!("(extended to {within:?})"),
             Note::RestartLimit => "(limit)".into(),
             Note::Survived => "(survived)".into(),
         },
@@ -117,8 +125,12 @@ fn show_phase(phase: Phase) -> String {
         Phase::Stopping { tell: Some(tell), limit } => {
             format!("stopping tell@{} {}", tell.as_secs(), show_limit(limit))
         }
-        Phase::Restarting { limit: None } => "restarting".into(),
-        Phase::Restarting { limit: Some(limit) } => format!("restarting {}", show_limit(limit)),
+        Phase::Restarting { limit: None, .. } => "restarting".into(),
+        Phase::Restarting { limit: Some(limit), .. } => {
+            format!("restarting {}", show_limit(limit))
+        }
+        Phase::Failing { limit: None } => "failing".into(),
+        Phase::Failing { limit: Some(limit) } => format!("failing {}", show_limit(limit)),
         Phase::Sweeping { next: Next::Leave, limit } => {
             format!("sweeping, leave {}", show_limit(limit))
         }
@@ -416,7 +428,7 @@ fn stopping_without_the_child() {
 
 #[test]
 fn restarting() {
-    let phase = Phase::Restarting { limit: Some(Limit::Kill(s(120))) };
+    let phase = Phase::Restarting { limit: Some(Limit::Kill(s(120))), since: NOW };
     row(
         "restarting",
         state(phase, true),
@@ -438,7 +450,7 @@ fn restarting() {
 
 #[test]
 fn restarting_after_sigkill() {
-    let phase = Phase::Restarting { limit: Some(OVER_102) };
+    let phase = Phase::Restarting { limit: Some(OVER_102), since: NOW };
     row(
         "restarting, killed",
         state(phase, true),
@@ -462,7 +474,7 @@ fn restarting_after_sigkill() {
 fn restarting_a_child_that_sigkill_does_not_end() {
     row(
         "restarting, survived",
-        state(Phase::Restarting { limit: None }, true),
+        state(Phase::Restarting { limit: None, since: NOW }, true),
         Child,
         [
             "(stop 2s) | stopping over@102",
@@ -481,7 +493,7 @@ fn restarting_a_child_that_sigkill_does_not_end() {
 
 #[test]
 fn restarting_without_the_child() {
-    let phase = Phase::Restarting { limit: Some(Limit::Kill(s(120))) };
+    let phase = Phase::Restarting { limit: Some(Limit::Kill(s(120))), since: NOW };
     row(
         "restarting the rest",
         state(phase, false),

@@ -1,0 +1,130 @@
+//! The helper of `--ready-url`: started with each generation, ended when it has told that the
+//! generation is ready, or when that is gone.
+
+use super::Init;
+use super::exporter::{END_WAIT, PROGRAM};
+use crate::config::Level;
+use crate::core::{Phase, Readiness, Status};
+use crate::kernel::signals::Mask;
+use crate::kernel::spawn::{self, Environment, Handed, Program};
+use crate::kernel::{clock, kill, reap};
+use crate::prober::NAME;
+use crate::report::Value;
+use crate::signal::Signal;
+use std::ffi::{CStr, CString};
+use std::time::Duration;
+
+/// How long to wait before one that has ended by itself is started again.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// It, as PID 1 knows it.
+pub(super) struct Prober {
+    words: [CString; 4],
+    environment: Environment,
+    pid: Option<i32>,
+    /// It got SIGKILL from clawinit.
+    ended: bool,
+    /// When to start it; `None`: it runs, or is not needed.
+    next: Option<Duration>,
+}
+
+impl Prober {
+    /// One that is not needed yet. `address`: where it tells.
+    pub(super) fn new(words: [&CStr; 3], address: &str) -> Prober {
+        let mut environment = Environment::new(std::iter::empty(), |_| false, &[]);
+        environment.set("NOTIFY_SOCKET", address);
+        let [url, body, json] = words.map(CStr::to_owned);
+        let words = [NAME.to_owned(), url, body, json];
+        Prober { words, environment, pid: None, ended: false, next: None }
+    }
+
+    /// When it is to be started.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.next
+    }
+}
+
+impl Init {
+    /// Its pid while it runs.
+    pub(super) fn prober_pid(&self) -> Option<i32> {
+        self.prober.as_ref()?.pid
+    }
+
+    /// A generation has begun.
+    pub(super) fn ask_for_readiness(&mut self) {
+        if let Some(prober) = &mut self.prober {
+            prober.next = Some(Duration::ZERO);
+        }
+    }
+
+    /// Ends it, and waits until it is gone: what it says now would be said of the next generation.
+    pub(super) fn end_prober(&mut self) {
+        let Some(prober) = &mut self.prober else { return };
+        prober.next = None;
+        if let Some(pid) = prober.pid.take() {
+            let _ = kill::process(pid, Signal::KILL);
+            reap::wait(pid, END_WAIT);
+            // The wait may have taken the SIGCHLD of another.
+            kill::this_process(Signal::CHLD);
+        }
+    }
+
+    /// Starts it when it is due, and ends it when it is not needed any more.
+    pub(super) fn look_after_prober(&mut self) {
+        let waits =
+            self.state.readiness == Readiness::NotYet && matches!(self.state.phase, Phase::Running);
+        let Some(prober) = &mut self.prober else { return };
+        if !waits {
+            prober.next = None;
+            if let (Some(pid), false) = (prober.pid, prober.ended) {
+                prober.ended = true;
+                let _ = kill::process(pid, Signal::KILL);
+            }
+            return;
+        }
+        if prober.next.is_none_or(|next| clock::monotonic() < next) {
+            return;
+        }
+        let mut argv: Vec<_> = prober.words.iter().map(|word| word.as_ptr()).collect();
+        argv.push(std::ptr::null());
+        let started = spawn::spawn(&mut Program {
+            places: &[PROGRAM.to_owned()],
+            argv: &argv,
+            shell: None,
+            environment: &mut prober.environment,
+            mask: Mask::NONE,
+            ignores_children: false,
+            terminal: None,
+            folder: None,
+            user: self.config.user,
+            no_new_privs: true,
+            handed: Handed::Nothing,
+        });
+        match started {
+            Ok(pid) => {
+                (prober.pid, prober.ended, prober.next) = (Some(pid), false, None);
+                let fields = [("pid", Value::Number(pid.into()))];
+                let said = format_args!("--ready-url is asked by pid {pid}");
+                self.log.line(Level::Debug, "prober-started", said, &fields);
+            }
+            Err(failure) => {
+                prober.next = Some(clock::monotonic() + DELAY);
+                let errno = failure.errno;
+                let said = format_args!("--ready-url cannot be asked: {errno}; is /proc mounted?");
+                self.log.line(Level::Warn, "warning", said, &[]);
+            }
+        }
+    }
+
+    /// It was reaped.
+    pub(super) fn prober_ended(&mut self, pid: i32, status: Status) {
+        let Some(prober) = &mut self.prober else { return };
+        prober.pid = None;
+        if !prober.ended {
+            prober.next = Some(clock::monotonic() + DELAY);
+            let fields = [("pid", Value::Number(pid.into()))];
+            let said = format_args!("who asks --ready-url, pid {pid}, {status}; it is asked again");
+            self.log.line(Level::Warn, "prober-ended", said, &fields);
+        }
+    }
+}
