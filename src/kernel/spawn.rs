@@ -340,8 +340,8 @@ impl Environment {
     /// Puts the child's pid where it belongs. Called in the child, on memory that is the parent's
     /// too.
     fn name_the_child(&mut self) {
-        let pid = process::pid() as u32;
         for (place, name, text) in &mut self.of_pid {
+            let pid = process::pid() as u32;
             self.pointers[*place] = number(text.as_mut(), name, pid).as_ptr();
         }
     }
