@@ -1,5 +1,6 @@
 //! The state machine: its whole table by hand, and a search of everything it can come to.
 
+mod backoff;
 mod search;
 #[rustfmt::skip] // a row of the table is a row here
 mod table;

@@ -15,6 +15,7 @@ use clawinit::core::{
 use clawinit::signal::Signal;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_nanos(1);
@@ -299,8 +300,21 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
     Node { state, book, now }
 }
 
+/// An invariant was broken: what is searched beside it need not be searched to its end.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+
+/// Raises [`BROKEN`] where a search panics.
+struct Alarm;
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        BROKEN.fetch_or(std::thread::panicking(), Ordering::Relaxed);
+    }
+}
+
 /// All states that can be reached; how many.
 fn search(name: &str, config: &Config) -> usize {
+    let _alarm = Alarm;
     let first = Node { state: State::new(1), book: Book::default(), now: EPOCH };
     let mut seen = HashSet::new();
     let mut queue = VecDeque::from([first.clone()]);
@@ -308,6 +322,9 @@ fn search(name: &str, config: &Config) -> usize {
     let mut steps = 0usize;
     let mut exited = 0usize;
     while let Some(node) = queue.pop_front() {
+        if BROKEN.load(Ordering::Relaxed) {
+            return 0;
+        }
         let mut successors = Vec::new();
         for event in events(config, &node) {
             successors.push(advance(config, &node, node.now, event));
