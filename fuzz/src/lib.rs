@@ -46,6 +46,8 @@ pub use targets::gateway_cli::gateway_cli;
 pub use targets::gateway_http::gateway_http;
 pub use targets::gateway_state::gateway_state;
 pub use targets::health_response::health_response;
+pub use targets::listen::listen;
+pub use targets::notify::notify;
 pub use targets::proc::proc;
 pub use targets::status_page::status_page;
 
@@ -53,7 +55,7 @@ pub use targets::status_page::status_page;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("cli", cli),
     ("core_step", core_step),
     ("exporter_request", exporter_request),
@@ -61,6 +63,8 @@ pub const TARGETS: [Target; 9] = [
     ("gateway_http", gateway_http),
     ("gateway_state", gateway_state),
     ("health_response", health_response),
+    ("listen", listen),
+    ("notify", notify),
     ("proc", proc),
     ("status_page", status_page),
 ];

@@ -44,6 +44,8 @@ replays! {
     gateway_http,
     gateway_state,
     health_response,
+    listen,
+    notify,
     proc,
     status_page,
 }

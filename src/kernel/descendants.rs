@@ -78,11 +78,11 @@ pub fn parent_of(pid: i32) -> Option<i32> {
 /// A number of `/proc/PID/stat`, by its place in proc_pid_stat(5), from 4 on.
 fn stat_field(pid: i32, place: usize) -> Option<u64> {
     let mut buffer = [0; 512];
-    born_in(read(pid, "stat", &mut buffer))
+    field_in(read(pid, "stat", &mut buffer), place)
 }
 
 /// The same in the bytes of that file.
-pub fn born_in(stat: &[u8]) -> Option<Duration> {
+pub fn field_in(stat: &[u8], place: usize) -> Option<u64> {
     // The name in parentheses may hold anything but what is behind it: field 3.
     let end = stat.windows(2).rposition(|two| two == b") ")?;
     let fields = std::str::from_utf8(&stat[end + 2..]).ok()?;

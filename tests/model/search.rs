@@ -300,6 +300,40 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
     Node { state, book, now }
 }
 
+/// How many steps it may take, once a stop was asked for and nobody answers it: the start that was
+/// under way, the end of the stop delay, SIGKILL, the end of the wait for its effect.
+const STEPS_OF_A_STOP: usize = 4;
+
+/// Liveness: from this state a stop leads to the end by time alone, whatever the start that was
+/// under way comes to.
+fn a_stop_ends(config: &Config, node: &Node) {
+    let starts: &[Event] = match node.state.phase {
+        Phase::Starting => &[
+            Event::Spawned(7),
+            Event::StartFailed(StartFailure { code: 125, temporary: true }),
+        ],
+        _ => &[Event::DeadlinePassed],
+    };
+    for start in starts {
+        let (mut state, mut now) = (node.state, node.now);
+        step(config, &mut state, now, Event::Stop(Signal::TERM));
+        for _ in 0..STEPS_OF_A_STOP {
+            let event = match state.phase {
+                Phase::Exited { .. } => break,
+                Phase::Starting => *start,
+                _ => Event::DeadlinePassed,
+            };
+            now = state.deadline().map_or(now, |at| at.max(now));
+            step(config, &mut state, now, event);
+        }
+        assert!(
+            matches!(state.phase, Phase::Exited { .. }),
+            "liveness: from every state a stop leads to the end\nfrom {:?}\nto {state:?}",
+            node.state
+        );
+    }
+}
+
 /// An invariant was broken: what is searched beside it need not be searched to its end.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
@@ -325,6 +359,7 @@ fn search(name: &str, config: &Config) -> usize {
         if BROKEN.load(Ordering::Relaxed) {
             return 0;
         }
+        a_stop_ends(config, &node);
         let mut successors = Vec::new();
         for event in events(config, &node) {
             successors.push(advance(config, &node, node.now, event));

@@ -34,7 +34,7 @@ const CALLED: [&[u8]; 8] = [
 ];
 
 /// Values that some option takes, and their neighbours.
-const VALUES: [&[u8]; 44] = [
+const VALUES: [&[u8]; 54] = [
     b"",
     b"none",
     b"TERM",
@@ -79,6 +79,16 @@ const VALUES: [&[u8]; 44] = [
     b"[::1]:1",
     b"/a\x1b[2J\nb",
     b"all",
+    b"replace",
+    b"in-place",
+    b"0.0.0.0:80=http,[::]:81",
+    b"unix:/run/a.sock=a",
+    b"HTTP_FD,_B",
+    b"yes",
+    b"no",
+    b"http://localhost:8080/health",
+    b"a.0.b=\"x\"",
+    b"ABRT",
 ];
 
 fn word(input: &mut Input) -> CString {

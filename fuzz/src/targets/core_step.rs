@@ -2,9 +2,11 @@
 //! asserted by `core::step` itself where debug assertions are on, as they are here.
 
 use crate::input::Input;
-use clawinit::config::{CodeSet, Config, ExitWhen, KillMode, MAX_CRASHES, Manners, RestartMode};
+use clawinit::config::{
+    CodeSet, Config, ExitWhen, KillMode, MAX_CRASHES, Manners, RestartMode, RestartStyle,
+};
 use clawinit::core::{
-    Action, Event, KILL_WAIT, Phase, StartFailure, State, Status, is_timeless, step,
+    Action, Event, KILL_WAIT, Notice, Phase, StartFailure, State, Status, is_timeless, step,
 };
 use clawinit::signal::Signal;
 use std::time::Duration;
@@ -25,6 +27,30 @@ pub fn core_step(data: &[u8]) {
         apply(&config, &mut state, now, event);
     }
     stop(&config, state, now, &mut input);
+}
+
+/// The same with a child that says these things of itself.
+pub fn says(notices: impl Iterator<Item = Notice>, input: &mut Input) {
+    let config = config(input);
+    let mut state = State::new(1);
+    let mut now = input.time();
+    apply(&config, &mut state, now, Event::Spawned(7));
+    for notice in notices {
+        now += input.time();
+        match input.byte() % 8 {
+            0 => apply(&config, &mut state, now, Event::Restart(Signal::USR1)),
+            1 => apply(&config, &mut state, now, Event::Stop(Signal::TERM)),
+            2 => {
+                if let Some(deadline) = state.deadline() {
+                    now = now.max(deadline);
+                    apply(&config, &mut state, now, Event::DeadlinePassed);
+                }
+            }
+            _ => {}
+        }
+        apply(&config, &mut state, now, Event::Notified(notice));
+    }
+    stop(&config, state, now, input);
 }
 
 fn has_left(state: &State) -> bool {
@@ -57,9 +83,9 @@ fn apply(config: &Config, state: &mut State, now: Duration, event: Event) {
 fn stop(config: &Config, mut state: State, mut now: Duration, input: &mut Input) {
     let story = state;
     apply(config, &mut state, now, Event::Stop(Signal::TERM));
-    let asked = state.stop.map_or(now, |stop| stop.at.max(now));
-    let sweep = config.stop_delay + config.stop_grace.max(config.sweep_grace);
-    let bound = asked + sweep + KILL_WAIT;
+    // One that was asked for before, and that the child has extended, may have longer.
+    let longest = now + config.stop_delay + config.stop_grace.max(config.sweep_grace);
+    let bound = state.stop.map_or(longest, |stop| stop.deadline.max(longest)) + KILL_WAIT;
     for _ in 0..MOST_STEPS {
         if has_left(&state) {
             assert!(now <= bound, "left at {now:?}, not by {bound:?}: {story:?}");
@@ -93,7 +119,8 @@ fn event(input: &mut Input, config: &Config, now: &mut Duration, state: &State) 
         }
         _ => {}
     }
-    match input.byte() % 12 {
+    match input.byte() % 16 {
+        12..=15 => Event::Notified(notice(input)),
         0 => Event::Stop(signal(input)),
         1 => Event::Restart(signal(input)),
         2 => Event::Forward(signal(input)),
@@ -106,6 +133,17 @@ fn event(input: &mut Input, config: &Config, now: &mut Duration, state: &State) 
         // A second child cannot be there: it would have been started.
         _ if state.phase == Phase::Starting => Event::Spawned(9),
         _ => Event::DeadlinePassed,
+    }
+}
+
+fn notice(input: &mut Input) -> Notice {
+    match input.byte() % 8 {
+        0 | 1 => Notice::Ready,
+        2 => Notice::Reloading,
+        3 => Notice::Stopping,
+        4 => Notice::Alive,
+        5 => Notice::Failed,
+        _ => Notice::Extend(input.time()),
     }
 }
 
@@ -187,7 +225,24 @@ fn config(input: &mut Input) -> Config {
         config.stop_signal = input.flag().then(|| signal(input));
         config.restart_signal = input.flag().then(|| signal(input));
     }
-    if has(7) {
+    let hears = input.byte();
+    let has = |bit: u8| hears >> bit & 1 == 1;
+    if has(0) {
+        config.notify = true;
+        config.start_grace = has(1).then(|| input.time());
+        if has(2) {
+            config.restart_style = RestartStyle::InPlace;
+        }
+    }
+    if has(3) {
+        config.watchdog = Some(input.time());
+        config.watchdog_signal = input.flag().then(|| signal(input));
+    }
+    if has(4) && config.hears() {
+        config.stop_grace_max = input.flag().then(|| config.stop_grace + input.time());
+        config.restart_grace_max = input.flag().then(|| config.restart_grace + input.time());
+    }
+    if has(5) {
         let from = signal(input);
         config.map[from.number() as usize] = input.flag().then(|| signal(input));
     }
