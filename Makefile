@@ -10,6 +10,8 @@
 # make bench-gateway the gateway's answers under load beside nginx
 # make size         size, memory and start beside Debian's tini
 # make attack       what an exporter, and an attack on it, do to PID 1
+# make fuzz         what reads bytes of others, on any bytes: TIME=600 seconds a target, TARGET=… for one
+# make mutants      each small change of the state machine: is there a test that notices it?
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make setup        installs what all of these need on a Debian machine
 
@@ -18,17 +20,17 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack fuzz mutants lint setup clean
 
 build:
 	@scripts/setup build
-	$(CARGO) build --release --locked --workspace --target $(TARGET)
+	$(CARGO) build --release --locked -p clawinit -p openclaw --target $(TARGET)
 
 # Both targets, with the linker that rustup brings.
 build-all:
 	@scripts/setup build
-	$(CARGO) build --release --locked --workspace --target x86_64-unknown-linux-musl
-	$(CARGO) build --release --locked --workspace --target aarch64-unknown-linux-musl
+	$(CARGO) build --release --locked -p clawinit -p openclaw --target x86_64-unknown-linux-musl
+	$(CARGO) build --release --locked -p clawinit -p openclaw --target aarch64-unknown-linux-musl
 
 run: build
 	@scripts/run
@@ -63,6 +65,12 @@ size: build
 
 attack: build
 	@scripts/attack
+
+fuzz:
+	@scripts/fuzz $(or $(TIME),600) $(filter-out $(ARCH)-unknown-linux-musl,$(TARGET))
+
+mutants:
+	@scripts/mutants
 
 lint:
 	@scripts/lint

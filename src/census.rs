@@ -67,12 +67,33 @@ pub fn take(clawinit: i32, child: Option<i32>, exporter: Option<i32>) -> io::Res
     let now = clock::since_boot();
     let groups = fs::read_to_string(format!("/proc/{clawinit}/cgroup")).unwrap_or_default();
     Ok(Census {
-        processes: seen.len() as u64,
-        zombies: zombies(&seen, clawinit),
-        orphans: orphans(&seen, clawinit, [child, exporter], now),
         pids_current: pids(&groups, "pids.current"),
         pids_max: pids(&groups, "pids.max"),
+        ..of(&seen, clawinit, [child, exporter], now)
     })
+}
+
+/// What these processes are, without the control group. `seen`: by pid.
+fn of(seen: &[Process], clawinit: i32, own: [Option<i32>; 2], now: Duration) -> Census {
+    Census {
+        processes: seen.len() as u64,
+        zombies: zombies(seen, clawinit),
+        orphans: orphans(seen, clawinit, own, now),
+        pids_current: None,
+        pids_max: None,
+    }
+}
+
+/// The same of the bytes of their `/proc/PID/stat`; what makes no sense is no process.
+pub fn of_stats<'a>(
+    stats: impl Iterator<Item = &'a [u8]>,
+    clawinit: i32,
+    own: [Option<i32>; 2],
+    now: Duration,
+) -> Census {
+    let mut seen: Vec<Process> = stats.filter_map(parse).collect();
+    seen.sort_unstable_by_key(|process| process.pid);
+    of(&seen, clawinit, own, now)
 }
 
 /// clawinit's pid is one that it has in our PID namespace, and we may see it.

@@ -136,6 +136,21 @@ impl Log {
         if *self.journal.get_or_insert_with(descriptors::stderr_is_the_journal) {
             let _ = write!(line, "<{}>", priority(level));
         }
+        self.put_together(line, level, event, message, fields);
+        let written = self.output.write(line.as_bytes()).is_ok();
+        self.line = Some(own);
+        written
+    }
+
+    /// Adds a line to `line`, its end included.
+    pub fn put_together(
+        &self,
+        line: &mut Buffer,
+        level: Level,
+        event: &str,
+        message: fmt::Arguments,
+        fields: &[Field],
+    ) {
         match self.format {
             LogFormat::Text => {
                 let _ = write!(Escaped::new(line, MAX_NAME, false), "{}", self.name);
@@ -156,9 +171,6 @@ impl Log {
             }
         }
         let _ = line.write_char('\n');
-        let written = self.output.write(line.as_bytes()).is_ok();
-        self.line = Some(own);
-        written
     }
 }
 

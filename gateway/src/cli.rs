@@ -192,7 +192,8 @@ pub fn parse() -> Result<Command, Failure> {
     parse_from(std::env::args_os(), &|name| std::env::var_os(name))
 }
 
-fn parse_from(
+/// The same with these words and variables.
+pub fn parse_from(
     arguments: impl IntoIterator<Item = OsString>,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Command, Failure> {

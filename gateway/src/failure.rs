@@ -34,7 +34,32 @@ impl Failure {
     /// Writes the line to stderr. A stderr that is gone must not change the exit code,
     /// so the error of that write is dropped (`eprintln!` would panic).
     pub fn tell(&self) -> ExitCode {
-        let _ = writeln!(std::io::stderr(), "openclaw: {}", self.line);
+        let _ = std::io::stderr().write_all(self.text().as_bytes());
         ExitCode::from(self.code)
+    }
+
+    /// What is written. It repeats what somebody typed or set, which must begin no line of its own
+    /// and move no cursor.
+    pub fn text(&self) -> String {
+        let mut text = String::from("openclaw: ");
+        for letter in self.line.chars() {
+            match letter {
+                letter if letter.is_control() => text.extend(letter.escape_default()),
+                letter => text.push(letter),
+            }
+        }
+        text.push('\n');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_typed_begins_no_line_and_moves_no_cursor() {
+        let failure = Failure::usage("--port: \"1\n\x1b[2J\u{9b}é\" is no port");
+        assert_eq!(failure.text(), "openclaw: --port: \"1\\n\\u{1b}[2J\\u{9b}é\" is no port\n");
     }
 }

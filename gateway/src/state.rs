@@ -78,11 +78,12 @@ pub struct Ended {
 impl Ended {
     /// With the end of the generation that left `state`.
     pub fn with(mut self, state: &State) -> Self {
-        *match (state.status, state.reason) {
+        let count = match (state.status, state.reason) {
             (Status::Stopped, Some(Reason::Stop)) => &mut self.stop,
             (Status::Stopped, Some(Reason::Restart)) => &mut self.restart,
             (Status::Stopped, None) | (Status::Running | Status::Stopping, _) => &mut self.killed,
-        } += 1;
+        };
+        *count = count.saturating_add(1);
         self
     }
 }
@@ -161,6 +162,33 @@ pub fn take_over(folder: &Path) -> io::Result<Option<State>> {
 }
 
 impl State {
+    /// The state of a generation that begins, on `port`, after the one that left `last`.
+    pub fn following(last: Option<&State>, port: u16) -> Self {
+        let now = files::unix_seconds();
+        // One that was killed had no drain to tell of; what its file says is an older one's.
+        let drained = last.filter(|last| last.status == Status::Stopped);
+        Self {
+            status: Status::Running,
+            reason: None,
+            generation: last.map_or(1, |last| last.generation.saturating_add(1)),
+            uptime_ms: last.map_or(0, |last| last.uptime_ms),
+            pid: std::process::id(),
+            port,
+            started_at: now,
+            saved_at: now,
+            drain_ms: drained.and_then(|last| last.drain_ms),
+            save_us: drained.and_then(|last| last.save_us),
+            ended: last.map_or_else(Ended::default, |last| last.ended.with(last)),
+            memory: None,
+        }
+    }
+
+    /// Time served by all generations together, when this one has gone on for `more`. What a disk
+    /// or a person left in the file may be any number.
+    pub fn served(&self, more: Duration) -> u64 {
+        self.uptime_ms.saturating_add(u64::try_from(more.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Why the generation ended, when nobody holds the lock.
     pub fn ending(&self) -> &'static str {
         match (self.status, self.reason) {
@@ -176,5 +204,32 @@ impl State {
         bytes.push(b'\n');
         files::replace(&folder.join(FILE), &bytes)?;
         Ok(begun.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_at_their_end_stay_there() {
+        for (status, reason) in [
+            (Status::Stopped, Some(Reason::Stop)),
+            (Status::Stopped, Some(Reason::Restart)),
+            (Status::Running, None),
+        ] {
+            let ended = Ended { stop: u64::MAX, restart: u64::MAX, killed: u64::MAX };
+            let last = State {
+                status,
+                reason,
+                generation: u64::MAX,
+                uptime_ms: u64::MAX,
+                ended,
+                ..State::following(None, 1)
+            };
+            let next = State::following(Some(&last), 1);
+            assert_eq!((next.generation, next.ended), (u64::MAX, ended));
+            assert_eq!(next.served(Duration::from_secs(1)), u64::MAX);
+        }
     }
 }

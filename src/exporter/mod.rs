@@ -9,7 +9,7 @@ mod connection;
 pub mod metrics;
 pub mod request;
 mod server;
-mod source;
+pub mod source;
 
 use crate::config::{Level, LogFormat};
 use crate::kernel::entry::{self, Start};

@@ -60,7 +60,12 @@ pub fn paths(
 /// The line `oom_kill N` of either version's file.
 fn count(place: &CString) -> Option<u64> {
     let mut buffer = [0; 512];
-    read(place, &mut buffer).lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+    oom_kills_in(read(place, &mut buffer))
+}
+
+/// The same in the text of that file.
+pub fn oom_kills_in(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
 }
 
 fn read<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> &'a str {

@@ -26,19 +26,33 @@ pub fn for_each_child(mut each: impl FnMut(i32)) -> Result<(), Errno> {
     }
     let file = File::open(c"/proc/thread-self/children", libc::O_RDONLY)?;
     let mut buffer = [0u8; 4096];
-    let mut pid = 0i32;
+    let mut pids = Pids::default();
     loop {
         let count = file.read(&mut buffer)?;
         if count == 0 {
             return Ok(());
         }
-        // "12 345 6789 ": a blank ends each number, also the last one.
-        for byte in &buffer[..count] {
+        pids.take(&buffer[..count], &mut each);
+    }
+}
+
+/// A list of pids that comes in pieces, which may end within a number.
+#[derive(Default)]
+pub struct Pids {
+    /// What the digits so far are.
+    pid: i32,
+}
+
+impl Pids {
+    /// Calls `each` with those that end in `piece`. "12 345 6789 ": a blank ends each number, also
+    /// the last one.
+    pub fn take(&mut self, piece: &[u8], mut each: impl FnMut(i32)) {
+        for byte in piece {
             if byte.is_ascii_digit() {
-                pid = pid.wrapping_mul(10).wrapping_add(i32::from(byte - b'0'));
-            } else if pid > 0 {
-                each(pid);
-                pid = 0;
+                self.pid = self.pid.wrapping_mul(10).wrapping_add(i32::from(byte - b'0'));
+            } else if self.pid > 0 {
+                each(self.pid);
+                self.pid = 0;
             }
         }
     }
@@ -64,7 +78,11 @@ pub fn parent_of(pid: i32) -> Option<i32> {
 /// A number of `/proc/PID/stat`, by its place in proc_pid_stat(5), from 4 on.
 fn stat_field(pid: i32, place: usize) -> Option<u64> {
     let mut buffer = [0; 512];
-    let stat = read(pid, "stat", &mut buffer);
+    field_in(read(pid, "stat", &mut buffer), place)
+}
+
+/// The same in the bytes of that file.
+pub fn field_in(stat: &[u8], place: usize) -> Option<u64> {
     // The name in parentheses may hold anything but what is behind it: field 3.
     let end = stat.windows(2).rposition(|two| two == b") ")?;
     let fields = std::str::from_utf8(&stat[end + 2..]).ok()?;
@@ -76,7 +94,12 @@ fn stat_field(pid: i32, place: usize) -> Option<u64> {
 pub fn last_pid() -> i32 {
     let mut buffer = [0; 128];
     let read = File::open(c"/proc/loadavg", libc::O_RDONLY).and_then(|f| f.read(&mut buffer));
-    let text = std::str::from_utf8(&buffer[..read.unwrap_or(0)]).unwrap_or_default();
+    last_pid_in(&buffer[..read.unwrap_or(0)])
+}
+
+/// The same in the bytes of that file.
+pub fn last_pid_in(loadavg: &[u8]) -> i32 {
+    let text = std::str::from_utf8(loadavg).unwrap_or_default();
     text.split_ascii_whitespace().nth(4).and_then(|pid| pid.parse().ok()).unwrap_or(0)
 }
 

@@ -83,15 +83,19 @@ fn request(family: u8, port: u16) -> [u8; REQUEST_BYTES] {
 
 /// What a netlink message says.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub enum Answer {
+    /// A socket listens; its inode.
     Listener(u64),
+    /// More messages follow.
     More,
+    /// That was all.
     Done,
+    /// The kernel refuses, or it makes no sense.
     Failed,
 }
 
 /// Reads the messages of one answer, up to the first that decides it.
-fn read_answer(mut bytes: &[u8]) -> Answer {
+pub fn read_answer(mut bytes: &[u8]) -> Answer {
     const NLMSG_NOOP: u16 = 1;
     const NLMSG_ERROR: u16 = 2;
     const NLMSG_DONE: u16 = 3;
@@ -117,8 +121,9 @@ fn read_answer(mut bytes: &[u8]) -> Answer {
     Answer::More
 }
 
+/// The inode of a socket that listens on `port`, in a table of connections:
 /// sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode ...
-fn find_listener(table: &str, port: u16) -> Option<u64> {
+pub fn find_listener(table: &str, port: u16) -> Option<u64> {
     table.lines().skip(1).find_map(|line| {
         let mut columns = line.split_ascii_whitespace();
         let local = columns.nth(1)?;

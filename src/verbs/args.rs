@@ -40,7 +40,7 @@ pub struct Given {
 
 /// Why there is nothing to run.
 #[derive(Debug, PartialEq, Eq)]
-enum Instead {
+pub enum Instead {
     /// The help was asked for.
     Help,
     /// The command line is wrong: where, what, and what to type.
@@ -66,7 +66,8 @@ impl Usage {
         fail(self.verb, USAGE, format_args!("{line}"))
     }
 
-    fn parse(&self, words: &[&'static CStr]) -> Result<Given, Instead> {
+    /// The same, with nothing said. Errors: see [`Instead`].
+    pub fn parse(&self, words: &[&'static CStr]) -> Result<Given, Instead> {
         let mut options = Vec::new();
         let mut operands = Vec::new();
         let mut rest = words.iter();

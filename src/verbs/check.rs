@@ -144,8 +144,9 @@ fn from(config: &Config, origins: &Origins, name: &str, origin: Origin) -> Strin
     }
 }
 
-/// A setting as somebody would write it on the command line.
-fn value(config: &Config, name: &str) -> Option<String> {
+/// A setting as somebody would write it on the command line; `None` where there is nothing for
+/// which it would do something.
+pub fn value(config: &Config, name: &str) -> Option<String> {
     let text = |word: &str| Some(word.to_owned());
     match name {
         "stop-on" => Some(signals(config.stop_on)),

@@ -226,7 +226,11 @@ fn open(path: &Path) -> io::Result<(File, Result<Snapshot, Unreadable>)> {
 
 /// Its pid in each PID namespace from this one down to its own; empty before Linux 4.1.
 fn own_numbers(pid: i32) -> Vec<i32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    numbers_in(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
+}
+
+/// The same in the text of that file.
+pub fn numbers_in(status: &str) -> Vec<i32> {
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     line.unwrap_or_default().split_whitespace().filter_map(|n| n.parse().ok()).collect()
 }
@@ -289,7 +293,11 @@ fn not_permitted(pid: i32) -> Failure {
 /// The user that a process belongs to; a process that hides itself belongs to root, as far as
 /// `/proc` tells, so the first number of its `Uid` line is asked.
 fn owner(pid: &str) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    owner_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// The same in the text of that file.
+pub fn owner_in(status: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_whitespace().next()?.parse().ok()
 }

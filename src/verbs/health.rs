@@ -1,7 +1,7 @@
 //! `clawinit health`: a GET, and what its answer has to be. It is the HEALTHCHECK of an image that
 //! has no curl.
 
-mod http;
+pub mod http;
 
 use super::args::{Given, Opt, Usage};
 use super::{FAILED, fail};

@@ -15,7 +15,7 @@ use clawinit::core::{
 use clawinit::signal::Signal;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_nanos(1);
@@ -357,8 +357,54 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
     Node { state, book, now }
 }
 
+/// How many steps it may take, once a stop was asked for and nobody answers it: the start that was
+/// under way, the end of the stop delay, SIGKILL, the end of the wait for its effect.
+const STEPS_OF_A_STOP: usize = 4;
+
+/// Liveness: from this state a stop leads to the end by time alone, whatever the start that was
+/// under way comes to.
+fn a_stop_ends(config: &Config, node: &Node) {
+    let starts: &[Event] = match node.state.phase {
+        Phase::Starting => {
+            &[Event::Spawned(7), Event::StartFailed(StartFailure { code: 125, temporary: true })]
+        }
+        _ => &[Event::DeadlinePassed],
+    };
+    for start in starts {
+        let (mut state, mut now) = (node.state, node.now);
+        step(config, &mut state, now, Event::Stop(Signal::TERM));
+        for _ in 0..STEPS_OF_A_STOP {
+            let event = match state.phase {
+                Phase::Exited { .. } => break,
+                Phase::Starting => *start,
+                _ => Event::DeadlinePassed,
+            };
+            now = state.deadline().map_or(now, |at| at.max(now));
+            step(config, &mut state, now, event);
+        }
+        assert!(
+            matches!(state.phase, Phase::Exited { .. }),
+            "liveness: from every state a stop leads to the end\nfrom {:?}\nto {state:?}",
+            node.state
+        );
+    }
+}
+
+/// An invariant was broken: what is searched beside it need not be searched to its end.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+
+/// Raises [`BROKEN`] where a search panics.
+struct Alarm;
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        BROKEN.fetch_or(std::thread::panicking(), Ordering::Relaxed);
+    }
+}
+
 /// All states that can be reached; how many.
 fn search(name: &str, config: &Config) -> usize {
+    let _alarm = Alarm;
     let first = Node { state: State::new(1), book: Book::default(), now: EPOCH };
     let mut seen = HashSet::new();
     let mut queue = VecDeque::from([first.clone()]);
@@ -368,6 +414,10 @@ fn search(name: &str, config: &Config) -> usize {
     let more = std::env::var("GENERATIONS_HEARD").ok().and_then(|n| n.parse().ok());
     let last = if config.hears() { more.unwrap_or(GENERATIONS_HEARD) } else { GENERATIONS };
     while let Some(node) = queue.pop_front() {
+        if BROKEN.load(Ordering::Relaxed) {
+            return 0;
+        }
+        a_stop_ends(config, &node);
         let mut successors = Vec::new();
         for event in events(config, &node) {
             successors.push(advance(config, &node, node.now, event));

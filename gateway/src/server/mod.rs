@@ -365,8 +365,7 @@ impl Server {
         State {
             status,
             reason,
-            uptime_ms: self.state.uptime_ms
-                + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(0),
+            uptime_ms: self.state.served(self.started.elapsed()),
             saved_at: unix_seconds(),
             ..self.state.clone()
         }

@@ -13,11 +13,11 @@ use nix::unistd::{getegid, geteuid};
 use crate::agents::Agents;
 use crate::cli::{OnRestart, Start};
 use crate::failure::{CONFLICT, Failure};
-use crate::files::{self, unix_seconds};
+use crate::files;
 use crate::lock::{self, Denied, Holder, Lock};
 use crate::server::{self, Setup};
 use crate::signals::{self, Signals};
-use crate::state::{self, Ended, Reason, State, Status};
+use crate::state::{self, Reason, State, Status};
 use crate::store::memory;
 use crate::store::reserve::Reserve;
 use crate::{logging, ports, supervisor};
@@ -46,7 +46,7 @@ fn serve(settings: Start) -> Result<ExitCode, Failure> {
     // Nothing may fail for want of the folder once the port is open.
     let (listeners, port) = ports::listen(settings.bind, settings.port)?;
     let supervisor = supervisor::find();
-    let state = begin(last.as_ref(), port);
+    let state = State::following(last.as_ref(), port);
     // Before anything waits for the disk: until then verbs wait for the name.
     let restarts_itself = settings.on_restart == OnRestart::Exec;
     let address = (settings.bind, port);
@@ -227,26 +227,5 @@ fn report_last(last: Option<&State>) {
         Some(State { status: Status::Running | Status::Stopping, generation, .. }) => log::warn!(
             "generation {generation} was killed before it could end; every acknowledged write is kept"
         ),
-    }
-}
-
-/// The state of a generation that begins.
-fn begin(last: Option<&State>, port: u16) -> State {
-    let now = unix_seconds();
-    // One that was killed had no drain to tell of; what its file says is an older one's.
-    let drained = last.filter(|last| last.status == Status::Stopped);
-    State {
-        status: Status::Running,
-        reason: None,
-        generation: last.map_or(1, |last| last.generation.saturating_add(1)),
-        uptime_ms: last.map_or(0, |last| last.uptime_ms),
-        pid: std::process::id(),
-        port,
-        started_at: now,
-        saved_at: now,
-        drain_ms: drained.and_then(|last| last.drain_ms),
-        save_us: drained.and_then(|last| last.save_us),
-        ended: last.map_or_else(Ended::default, |last| last.ended.with(last)),
-        memory: None,
     }
 }

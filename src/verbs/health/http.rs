@@ -179,8 +179,27 @@ impl Target {
                 Err(_) => break,
             }
         }
-        Incoming { stream, deadline, bytes: Vec::new(), ended: false }.answer()
+        Incoming { wire: stream, deadline, bytes: Vec::new(), ended: false }.answer()
     }
+}
+
+/// What an answer comes over.
+pub trait Wire {
+    /// Reads once, `timeout` at most, as `Read::read` does.
+    fn read(&mut self, piece: &mut [u8], timeout: Duration) -> io::Result<usize>;
+}
+
+impl Wire for TcpStream {
+    fn read(&mut self, piece: &mut [u8], timeout: Duration) -> io::Result<usize> {
+        self.set_read_timeout(Some(timeout))?;
+        Read::read(self, piece)
+    }
+}
+
+/// Reads an answer from `wire`, `timeout` for all of it. Errors: what came instead of one.
+pub fn read_answer(wire: impl Wire, timeout: Duration) -> Result<Answer, String> {
+    let deadline = Deadline { end: Instant::now() + timeout, timeout };
+    Incoming { wire, deadline, bytes: Vec::new(), ended: false }.answer()
 }
 
 /// The end of everything, and how long that was from the beginning.
@@ -204,6 +223,7 @@ impl Deadline {
 
 /// What the server said.
 pub struct Answer {
+    /// Its number.
     pub status: u16,
     /// The words behind the number; often none.
     pub reason: String,
@@ -222,21 +242,20 @@ enum Length {
 }
 
 /// The connection, and what came over it and was not taken yet.
-struct Incoming {
-    stream: TcpStream,
+struct Incoming<W> {
+    wire: W,
     deadline: Deadline,
     bytes: Vec<u8>,
     ended: bool,
 }
 
-impl Incoming {
+impl<W: Wire> Incoming<W> {
     /// Waits for more. Errors: `what` did not come whole. False: the server has closed.
     fn more(&mut self, what: &str) -> Result<bool, String> {
         let mut piece = [0; 16 * 1024];
         while !self.ended {
             let left = self.deadline.left(what)?;
-            let read = self.stream.set_read_timeout(Some(left));
-            match read.and_then(|()| self.stream.read(&mut piece)) {
+            match self.wire.read(&mut piece, left) {
                 Ok(0) => self.ended = true,
                 Ok(got) => {
                     self.bytes.extend_from_slice(&piece[..got]);
