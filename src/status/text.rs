@@ -168,7 +168,7 @@ fn readiness(page: &Snapshot, now: Duration) -> String {
 pub fn fault(fault: Fault) -> &'static str {
     match fault {
         Fault::NotReady => "it was not ready in time (--start-grace)",
-        Fault::Hung => "it gave no sign of life (--watchdog)",
+        Fault::Hung => "it hung (--watchdog)",
     }
 }
 
