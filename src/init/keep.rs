@@ -107,7 +107,8 @@ impl Init {
             w.set(at::LEFTOVERS, self.leftovers.pending() as u64);
             w.set(at::DROPPED, self.log.dropped_in_all());
             self.put_readiness(w);
-            w.set(at::FAULT, fault(self.story.fault.filter(|_| state.failed)));
+            let failing = matches!(state.phase, CorePhase::Failing { .. });
+            w.set(at::FAULT, fault(self.story.fault.filter(|_| failing)));
             if let CorePhase::Exited { code } = state.phase {
                 w.set(at::EXIT_CODE, u64::from(code) + 1);
             }

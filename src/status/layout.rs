@@ -206,8 +206,8 @@ pub const KILL_FOLLOWS: u64 = 1;
 pub const KILL_SENT: u64 = 2;
 /// STATUS= of the child, text with zero bytes behind it.
 pub const STATUS_TEXT: Field = KILL.then(16);
-/// What the generation has failed to do, so that it is to end: a place in `report::Fault`, plus
-/// one; 0: nothing.
+/// In `failing`, what the generation has failed to do: a place in `report::Fault`, plus one; 0:
+/// nothing.
 pub const FAULT: Field = STATUS_TEXT.then(1);
 /// The same of the generation that ended last.
 pub const LAST_FAULT: Field = FAULT.then(1);

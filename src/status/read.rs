@@ -138,7 +138,7 @@ pub struct Snapshot {
     /// Whether SIGKILL was sent at the deadline of an end; `None`: there is no such deadline, or
     /// the page does not say.
     pub kill_sent: Option<bool>,
-    /// What the generation has failed to do, so that it is to end.
+    /// In `failing`, what the generation has failed to do.
     pub fault: Option<Fault>,
     /// By `Timed`.
     pub histograms: [Histogram; Timed::ALL.len()],

@@ -187,8 +187,7 @@ pub fn phase(page: &Snapshot, now: Duration) -> String {
             Phase::Stopping | Phase::Restarting | Phase::Failing | Phase::Sweeping | Phase::Backoff,
         )
         | None => {
-            let why = page.fault.filter(|_| page.phase == Some(Phase::Failing));
-            let why = why.map(|why| format!(": {}", fault(why))).unwrap_or_default();
+            let why = page.fault.map(|why| format!(": {}", fault(why))).unwrap_or_default();
             match next(page, now) {
                 Some(next) => format!("{name} for {since}{why}, {next}"),
                 None => format!("{name} for {since}{why}"),

@@ -36,8 +36,9 @@ const OPTIONS: Usage = Usage {
         },
         Opt { name: "pid", value: "N", help: "the clawinit of this pid" },
     ],
-    codes: "0 a child runs (--ready: and is ready), 3 not, or there is no clawinit;\n\
-            1 no answer, 2 wrong usage, 4 not permitted, 5 --pid is no clawinit.",
+    codes: "0 a child runs, and with --ready is ready; 3 not, or there is no\n\
+            clawinit; 1 no answer, 2 wrong usage, 4 not permitted, 5 --pid is no\n\
+            clawinit.",
 };
 
 /// How often the page is looked at: often while its end may come, which takes this process along.

@@ -6,9 +6,11 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+const SIGN_OF_LIFE: Duration = Duration::from_millis(10);
+
 /// The role `says STEP…`, in order: `say:TEXT` sends a datagram (`|` for a line end), `wait:N` waits
-/// for signal N, `nap:MS`, `exit:CODE`, `print:TEXT` writes a line, `alive:MS` sends WATCHDOG=1 for
-/// that long, `stay` never comes to the next. A signal that no step waits for is kept for one that
+/// for signal N, `nap:MS`, `exit:CODE`, `print:TEXT` writes a line, `alive:N` sends WATCHDOG=1
+/// until signal N, `stay` never comes to the next. A signal that no step waits for is kept for one that
 /// does.
 pub fn run(steps: &[String]) -> ! {
     sys::block_exactly(u64::MAX);
@@ -24,9 +26,9 @@ pub fn run(steps: &[String]) -> ! {
             }
             "nap" => std::thread::sleep(Duration::from_millis(number())),
             "alive" => {
-                for _ in 0..number() / 10 {
+                let signal = sys::bit(number() as i32);
+                while sys::wait_signal(signal, Some(SIGN_OF_LIFE)).is_none() {
                     voice.say("WATCHDOG=1");
-                    std::thread::sleep(Duration::from_millis(10));
                 }
             }
             "print" => println!("{value}"),
