@@ -334,6 +334,28 @@ impl fmt::Display for Cause {
     }
 }
 
+/// What a child failed to do, so that it was asked to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It did not say in time that it is ready (`--start-grace`).
+    NotReady,
+    /// It gave no sign of life, or said itself that it has failed (`--watchdog`).
+    Hung,
+}
+
+impl Fault {
+    /// All of them; each one's place, plus one, is its number on the status page.
+    pub const ALL: [Fault; 2] = [Fault::NotReady, Fault::Hung];
+
+    /// In a word, for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::NotReady => "not-ready",
+            Fault::Hung => "watchdog",
+        }
+    }
+}
+
 /// What the termination report says beyond the state.
 #[derive(Default)]
 pub struct Story {
@@ -349,6 +371,9 @@ pub struct Story {
     pub victims: Vec<(i32, String)>,
     /// Whether the kernel's OOM killer ended the last generation.
     pub oom_killed: bool,
+    /// What the last generation to fail had failed to do; whether that is the last one of all, the
+    /// state knows.
+    pub fault: Option<Fault>,
     /// How long the watched port stayed taken after the last request.
     pub port_release: Option<Duration>,
     /// Who held it still when it was last looked at.
@@ -364,8 +389,16 @@ impl Story {
             _ if state.stop.is_some() => "stop",
             _ if self.limit_reached => "restart-limit",
             Some(End::NotStarted(_)) | None => "start-failed",
-            Some(End::Reaped(_) | End::Survived) => "child-exit",
+            Some(End::Reaped(_) | End::Survived) => {
+                self.last_fault(state).map_or("child-exit", Fault::name)
+            }
         }
+    }
+
+    /// What the last generation had failed to do, where it was asked to end for that.
+    pub fn last_fault(&self, state: &State) -> Option<Fault> {
+        let ran = !matches!(state.last, Some(End::NotStarted(_)));
+        self.fault.filter(|_| state.failed && ran)
     }
 
     /// The termination report, at most 4,096 bytes of JSON.
@@ -384,6 +417,7 @@ impl Story {
             |asker: Option<Asker>| asker.map_or("null".to_owned(), |asker| sender_json(&asker));
         let (stopped_by, restarted_by) = (sender(self.stopped_by), sender(self.restarted_by));
         let victims = self.victims_json();
+        let fault = self.last_fault(state).map(Fault::name);
         let fields = [
             ("version", Value::Text(&env!("CARGO_PKG_VERSION"))),
             ("cause", Value::Text(&cause)),
@@ -395,6 +429,7 @@ impl Story {
             ("killed", Value::Flag(self.killed)),
             ("killed_processes", Value::Json(&victims)),
             ("oom_killed", Value::Flag(self.oom_killed)),
+            ("fault", fault.as_ref().map_or(Value::Null, |fault| Value::Text(fault))),
             ("generations", Value::Number(state.generation.into())),
             ("restarts", Value::Json(&restarts)),
             ("restart_sender", Value::Json(&restarted_by)),

@@ -8,6 +8,7 @@ mod attack;
 mod harness;
 mod launch;
 mod probe;
+mod probe_notify;
 mod schema;
 mod sys;
 
@@ -336,7 +337,8 @@ fn main() {
     );
     tests!(all, schema;
         shared:
-            what_does_not_fit_a_schema_is_refused;
+            what_does_not_fit_a_schema_is_refused,
+            the_events_of_readiness_fit_the_schema;
         alone:
     );
     tests!(all, health;
@@ -399,7 +401,8 @@ fn main() {
             a_report_of_very_much_is_cut_and_stays_json,
             the_documented_fields_are_those_of_the_report,
             an_older_report_is_replaced_whole,
-            a_report_that_cannot_be_written_changes_no_exit_code;
+            a_report_that_cannot_be_written_changes_no_exit_code,
+            an_end_that_clawinit_asked_for_has_its_cause;
         alone:
     );
     tests!(all, exporter;
@@ -415,6 +418,8 @@ fn main() {
             restarts_keep_the_exporter,
             the_last_scrape_sees_the_stop,
             health_is_503_while_no_generation_runs,
+            readiness_is_served_and_health_does_not_depend_on_it,
+            a_child_that_fails_is_a_phase_and_is_counted,
             exit_when_all_is_not_held_up_by_it,
             the_sweep_leaves_it_alone,
             a_port_in_use_keeps_nothing_from_running,
@@ -455,6 +460,9 @@ fn main() {
     );
     tests!(all, status;
         shared:
+            it_tells_whether_the_child_is_ready_and_what_it_says,
+            without_readiness_a_child_that_runs_is_ready_enough,
+            a_child_that_fails_is_told_with_the_reason,
             it_tells_in_80_columns_what_runs_and_who_asked,
             its_json_fits_the_schema_in_every_phase,
             it_is_found_by_its_own_child,
@@ -473,6 +481,10 @@ fn main() {
     );
     tests!(all, verbs;
         shared:
+            a_restart_waits_until_the_child_is_ready,
+            a_restart_in_place_keeps_the_generation,
+            a_restart_into_a_child_that_is_not_ready_did_not_happen,
+            a_stop_that_the_child_extends_is_shown_with_its_new_deadline,
             a_stop_tells_how_it_went,
             a_stop_from_outside_tells_how_it_went,
             a_stop_that_needed_sigkill_says_so,

@@ -63,6 +63,7 @@ pub fn run(args: &[String]) -> ! {
         }
         "several" => several(rest),
         "serve" => serve(rest),
+        "says" => crate::probe_notify::run(rest),
         "page" => page(rest),
         "hold-page" => hold_page(rest),
         "read-page" => crate::page::reader(rest),
