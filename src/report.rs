@@ -486,8 +486,17 @@ impl Write for Buffer {
     }
 }
 
-/// Passes text on with control characters escaped, so that a name with a newline in it cannot
-/// forge a line; in JSON also quotes and backslashes (RFC 8259). Cuts it to `left` bytes.
+/// Whether a letter of somebody else's text could act on a terminal, begin another line, or show
+/// other letters than there are: control characters, the separators of lines and paragraphs, and
+/// the marks of direction and their like (CVE-2021-42574).
+pub fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Passes text on with what [`misleads`] escaped, so that a name with a newline in it
+/// cannot forge a line; in JSON also quotes and backslashes (RFC 8259). Cuts it to `left` bytes.
 struct Escaped<'a> {
     to: &'a mut Buffer,
     left: usize,
@@ -515,7 +524,7 @@ impl<'a> Escaped<'a> {
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // Nearly always that is all of it.
-        let plain = text.find(|c: char| c.is_control() || self.json && matches!(c, '"' | '\\'));
+        let plain = text.find(|c| misleads(c) || self.json && matches!(c, '"' | '\\'));
         let plain = plain.unwrap_or(text.len());
         let mut rest = text;
         if plain <= self.left {
@@ -526,7 +535,9 @@ impl Write for Escaped<'_> {
         for c in rest.chars() {
             match c {
                 '"' | '\\' if self.json => self.put(format_args!("\\{c}"), 2)?,
-                c if c.is_control() => self.put(format_args!("\\u{:04x}", c as u32), 6)?,
+                c if misleads(c) => {
+                    self.put(format_args!("\\u{:04x}", c as u32), 6)?;
+                }
                 c => self.put(format_args!("{c}"), c.len_utf8())?,
             }
         }
@@ -589,6 +600,8 @@ mod tests {
     fn a_name_cannot_forge_a_line_or_break_json() {
         assert_eq!(escaped("a\nb\x1b\"\\é", 99, true), "a\\u000ab\\u001b\\\"\\\\é");
         assert_eq!(escaped("a\nb\"\\", 99, false), "a\\u000ab\"\\");
+        // C1's own escape, a line's end to many readers, and a text that reads backwards.
+        assert_eq!(escaped("a\u{9b}2J\u{2028}\u{202e}b", 99, false), "a\\u009b2J\\u2028\\u202eb");
     }
 
     #[test]
