@@ -430,10 +430,11 @@ pub fn kubernetes_wants_one() -> bool {
 }
 
 /// Writes the report whole, in one call. A link in its place is not followed, a pipe without a
-/// reader not waited for. `Ok(false)`: there is nowhere to write it.
+/// reader not waited for. EMLINK: the file has another name, and whoever made this one may want
+/// that file to be written over, which only clawinit may do. `Ok(false)`: there is nowhere to
+/// write it.
 pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errno> {
-    let flags =
-        libc::O_WRONLY | libc::O_TRUNC | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = match place {
         TerminationLog::Off => return Ok(false),
         TerminationLog::IfPresent => match File::open(KUBERNETES, flags) {
@@ -443,6 +444,10 @@ pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errn
         },
         TerminationLog::Path(path) => File::open(path, flags | libc::O_CREAT)?,
     };
+    if file.has_another_name() {
+        return Err(Errno(libc::EMLINK));
+    }
+    file.empty();
     match file.write(report.as_bytes()) {
         Ok(all) if all == report.as_bytes().len() => Ok(true),
         short => {
