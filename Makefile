@@ -11,6 +11,9 @@
 # make size         size, memory and start beside Debian's tini
 # make attack       what an exporter, and an attack on it, do to PID 1
 # make lint         format, clippy, licences and sources of dependencies, documentation
+# make audit        advisories, yanked and newer versions, what is linked into each binary
+# make miri         Miri over every unit test that it can run (nightly)
+# make sanitize     AddressSanitizer (nightly) and valgrind over what Miri cannot run
 # make setup        installs what all of these need on a Debian machine
 
 ARCH   := $(shell uname -m)
@@ -18,7 +21,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack lint audit miri sanitize setup clean
 
 build:
 	@scripts/setup build
@@ -66,6 +69,15 @@ attack: build
 
 lint:
 	@scripts/lint
+
+audit:
+	@scripts/audit
+
+miri:
+	@scripts/miri
+
+sanitize:
+	@scripts/sanitize
 
 setup:
 	@scripts/setup all
