@@ -2,11 +2,14 @@
 
 use crate::sys;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::unistd::Pid;
 use serde_json::{Map, Value};
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
 
 /// The roles `security WHAT …` of the probe.
 pub fn role(args: &[String]) -> ! {
@@ -15,6 +18,15 @@ pub fn role(args: &[String]) -> ! {
         "flood" => flood(&args[1..]),
         "spoil" => spoil(&args[1..]),
         "scrape" => scrape_and_stop(&args[1]),
+        "address" => {
+            crate::probe::say(&format!("address {}", notify_socket()));
+            crate::probe::run(&args[1..])
+        }
+        "speak" => {
+            speak(&args[1], &args[2], args[3].parse().expect("a number"));
+            crate::probe::run(&args[4..])
+        }
+        "babble" => babble(&args[1], &args[2..]),
         other => panic!("security: unknown word {other}"),
     }
 }
@@ -113,4 +125,49 @@ fn scrape_and_stop(port: &str) -> ! {
     sys::kill(nix::unistd::getppid().as_raw(), libc::SIGTERM).expect("ask for the stop");
     while sys::wait_signal(u64::MAX, None).expect("no bound").signal != libc::SIGTERM {}
     std::process::exit(0)
+}
+
+fn notify_socket() -> String {
+    std::env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET")
+}
+
+/// `speak ADDRESS TEXT N ROLE…`: says TEXT on a notification socket N times, each time with
+/// descriptors handed over, then becomes ROLE. `-` is the address that the child was given.
+fn speak(address: &str, text: &str, times: usize) {
+    let given = if address == "-" { notify_socket() } else { address.to_string() };
+    let name = given.strip_prefix('@').expect("an abstract name");
+    let address = UnixAddr::new_abstract(name.as_bytes()).expect("an address");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    let zero = std::fs::File::open("/dev/zero").expect("/dev/zero");
+    let many = [zero.as_raw_fd(); 8];
+    for _ in 0..times {
+        sendmsg(
+            socket.as_raw_fd(),
+            &[IoSlice::new(text.as_bytes())],
+            &[ControlMessage::ScmRights(&many)],
+            MsgFlags::empty(),
+            Some(&address),
+        )
+        .expect("sendmsg");
+    }
+    crate::probe::say("spoken");
+}
+
+/// `babble TEXT ROLE…`: two processes say TEXT on the notification socket without end; then becomes
+/// ROLE.
+fn babble(text: &str, role: &[String]) -> ! {
+    let name = notify_socket();
+    let address = UnixAddr::new_abstract(name[1..].as_bytes()).expect("an address");
+    for _ in 0..2 {
+        if sys::fork().is_none() {
+            sys::block_exactly(u64::MAX);
+            let socket = UnixDatagram::unbound().expect("a socket");
+            let part = [IoSlice::new(text.as_bytes())];
+            loop {
+                let none = MsgFlags::empty();
+                let _ = sendmsg(socket.as_raw_fd(), &part, &[], none, Some(&address));
+            }
+        }
+    }
+    crate::probe::run(role)
 }

@@ -515,10 +515,14 @@ fn main() {
             a_verb_signals_the_process_that_it_looked_at_and_no_number,
             the_page_cannot_be_mapped_for_writing,
             no_variable_is_on_the_page_in_the_log_or_in_an_answer,
+            a_notification_of_anybody_but_the_child_is_not_heard,
+            a_descriptor_that_comes_with_a_notification_is_not_taken,
+            a_listening_socket_changes_nothing_that_is_in_its_place,
             every_claim_of_the_security_page_has_its_test,
             the_inventories_of_the_security_page_are_those_of_the_sources;
         alone:
-            a_flood_of_signals_keeps_neither_a_stop_nor_an_exit_waiting
+            a_flood_of_signals_keeps_neither_a_stop_nor_an_exit_waiting,
+            no_notification_moves_a_deadline_past_the_operators_maximum
     );
     tests!(all, faults;
         shared:
@@ -563,7 +567,8 @@ fn main() {
             .map(|test| {
                 let needs = test.name().starts_with("costs::the_system_calls")
                     || test.name().starts_with("security::every_descriptor")
-                    || test.name().starts_with("security::a_verb_signals");
+                    || test.name().starts_with("security::a_verb_signals")
+                    || test.name().starts_with("security::a_listening_socket");
                 test.with_ignored_flag(needs)
             })
             .collect();

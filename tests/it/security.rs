@@ -204,10 +204,13 @@ pub fn no_text_of_others_forges_a_line_of_the_log() {
 pub fn every_descriptor_of_its_own_is_close_on_exec() {
     let port = free_port();
     let listen = format!("--metrics-listen=127.0.0.1:{port}");
+    let sockets = format!("--listen=127.0.0.1:{}", free_port());
     let folder = Folder::new();
     let report = folder.word("report");
     let words = [
         "--port=8888",
+        "--notify",
+        &sockets,
         &listen,
         "--vary-pid",
         "--termination-log",
@@ -230,7 +233,9 @@ pub fn every_descriptor_of_its_own_is_close_on_exec() {
         assert!(some || call == "fcntl", "no {call} in\n{}", lines.join("\n"));
     }
     let wide: Vec<&String> = opened.iter().filter(|line| !line.contains("CLOEXEC")).collect();
-    assert!(wide.is_empty(), "not close-on-exec: {wide:#?}");
+    // One is for the child: the socket of --listen.
+    assert_eq!(wide.len(), 1, "not close-on-exec: {wide:#?}");
+    assert!(wide[0].starts_with("socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = 3"), "{wide:#?}");
 
     let run = Init::new(&[]).role(&["record", "exit=15:0"]).ready();
     let pid = run.pid.to_string();
@@ -251,7 +256,7 @@ fn traced(folder: &Folder, command: &[&str]) -> Vec<String> {
     let calls = "trace=open,openat,creat,socket,socketpair,accept,accept4,memfd_create,pidfd_open,\
                  epoll_create,epoll_create1,eventfd,eventfd2,pipe,pipe2,dup,dup2,dup3,fcntl,\
                  timerfd_create,signalfd,signalfd4,inotify_init,inotify_init1,\
-                 execve,kill,tkill,tgkill,rt_sigqueueinfo,pidfd_send_signal";
+                 chmod,fchmod,fchmodat,fchmodat2,chown,lchown,fchownat,execve,kill,tkill,tgkill,rt_sigqueueinfo,pidfd_send_signal";
     let output = Command::new("strace")
         .args(["-f", "-qq", "-e", "signal=none", "-e", calls, "-o", &file])
         .args(command)
@@ -406,6 +411,111 @@ pub fn no_variable_is_on_the_page_in_the_log_or_in_an_answer() {
     assert!(!on_page, "{}", String::from_utf8_lossy(&bytes));
     let done = run.stop();
     assert!(!done.text().contains(SECRET), "{}", done.text());
+}
+
+/// The address that the child was given.
+fn address(run: &Run) -> String {
+    run.says_prefix("address ").trim_start_matches("address ").to_string()
+}
+
+pub fn a_notification_of_anybody_but_the_child_is_not_heard() {
+    let folder = Folder::new();
+    let (program, probe) = folder.copies();
+    let run = Init::new(&["--notify", "--log-level=debug"])
+        .program(program)
+        .with_probe(probe)
+        .role(&["security", "address", "leave", "a:orphan", "--", "record", "exit=15:0"])
+        .ready();
+    let address = address(&run);
+    // Root by docker exec, another user, and a process of another PID namespace in the same
+    // network namespace.
+    for role in [&[][..], &["as", "1234"]] {
+        let speak = ["security", "speak", &address, "READY=1\nSTOPPING=1", "3", "pause"];
+        let guest = run.exec(&[role, &speak].concat());
+        guest.says_prefix("spoken");
+        run.event("notify-refused", if role.is_empty() { 1 } else { 4 });
+    }
+    let outside = Command::new(crate::harness::probe())
+        .args(["probe", "security", "speak", &address, "READY=1", "1", "exit", "0"])
+        .output()
+        .expect("speak from outside");
+    assert!(outside.status.success(), "{}", String::from_utf8_lossy(&outside.stderr));
+    let seven = run.event("notify-refused", 7);
+    assert_eq!(seven["pid"], 0, "{seven}");
+    assert!(run.events("ready").is_empty(), "{:?}", run.events("ready"));
+    let done = run.stop();
+    done.code(0);
+    assert!(done.events("ready").is_empty(), "{}", done.text());
+}
+
+pub fn a_descriptor_that_comes_with_a_notification_is_not_taken() {
+    let run = Init::new(&["--notify"])
+        .role(&["security", "speak", "-", "READY=1", "100", "record", "exit=15:0"])
+        .ready();
+    run.event("ready", 1);
+    let taken = |run: &Run| {
+        let open = run.descriptors_inside(1);
+        open.into_iter().filter(|(_, to)| to == "/dev/zero").count()
+    };
+    assert_eq!(taken(&run), 0, "{:?}", run.descriptors_inside(1));
+    run.usr1();
+    run.stop().code(0);
+}
+
+/// Not by what it says, and not by how often.
+pub fn no_notification_moves_a_deadline_past_the_operators_maximum() {
+    let options = ["--notify", "--stop-grace=200ms", "--stop-grace-max=500ms"];
+    for (text, least) in [
+        ("EXTEND_TIMEOUT_USEC=18446744073709551615", 500_000_000),
+        ("EXTEND_TIMEOUT_USEC=99999999999999999999999\nSTATUS=x", 200_000_000),
+        ("STATUS=\x1b[2J\nREADY=1\nREADY=1", 200_000_000),
+    ] {
+        let run = Init::new(&options).role(&["security", "babble", text, "ignore", "15"]).ready();
+        let asked = run.term();
+        let done = run.finish();
+        assert_eq!(done.end, End::Code(137), "{}", done.text());
+        let took = done.at - asked;
+        assert!((least..5_000_000_000).contains(&took), "{text:?}: {took} ns: {}", done.text());
+    }
+    // Without a maximum there is none to be had.
+    let run = Init::new(&options[..2])
+        .role(&["security", "babble", "EXTEND_TIMEOUT_USEC=99000000", "ignore", "15"])
+        .ready();
+    let asked = run.term();
+    let done = run.finish();
+    assert_eq!(done.end, End::Code(137), "{}", done.text());
+    assert!(done.at - asked < 5_000_000_000, "{}", done.text());
+    assert!(done.events("extended").is_empty(), "{}", done.text());
+}
+
+/// Whoever may write to the folder of a socket could put a link there, and have root open another
+/// file to everybody, or remove it.
+pub fn a_listening_socket_changes_nothing_that_is_in_its_place() {
+    let folder = Folder::new();
+    let victim = folder.write("victim", "precious", 0o600);
+    let link = folder.word("link");
+    symlink(&victim, &link).expect("a symbolic link");
+    for there in [&victim, &link] {
+        let listen = format!("--listen=unix:{there}");
+        Init::new(&[&listen]).role(&["exit", "0"]).finish_with(125);
+    }
+    let metadata = std::fs::metadata(&victim).expect("the victim");
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+    assert_eq!(std::fs::read_to_string(&victim).expect("the victim"), "precious");
+
+    let socket = folder.word("socket");
+    let listen = format!("--listen=unix:{socket}");
+    let program = clawinit().display().to_string();
+    let probe = probe().display().to_string();
+    for _ in 0..2 {
+        // The second time in the place of one that nobody listens on any more.
+        let command = [&program, listen.as_str(), "--", &probe, "probe", "exit", "0"];
+        let lines = traced(&folder, &command);
+        let by_path = lines.iter().filter(|line| line.contains("chmod") || line.contains("chown"));
+        assert_eq!(by_path.collect::<Vec<_>>(), [""; 0]);
+        let mode = std::fs::symlink_metadata(&socket).expect("the socket").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o666, "{mode:o}");
+    }
 }
 
 /// A claim of the page is a row whose last cell names its tests; each must be one that runs.
