@@ -5,7 +5,7 @@ use super::Asked;
 use super::read::{LastEnd, Request, Snapshot};
 use crate::census::Census;
 use crate::core::{End, Readiness, Status};
-use crate::report::{Fault, Timestamp, Value, Words};
+use crate::report::{Fault, Timestamp, Value, Words, misleads};
 use crate::signal::Signal;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -311,7 +311,7 @@ impl Write for Escaped<'_> {
                     self.0.push('\\');
                     self.0.push(c);
                 }
-                c if c.is_control() => write!(self.0, "\\u{:04x}", c as u32)?,
+                c if misleads(c) => write!(self.0, "\\u{:04x}", c as u32)?,
                 c => self.0.push(c),
             }
         }

@@ -11,7 +11,7 @@ use crate::config::{
 };
 use crate::kernel::descriptors;
 use crate::kernel::entry::Start;
-use crate::report::{self, Value, Words};
+use crate::report::{self, Value, Words, misleads};
 use crate::signal::{self, Signal, SignalSet};
 use crate::status::json::Json;
 use std::ffi::CStr;
@@ -358,7 +358,7 @@ fn wrap(text: &mut String, sentence: &str) {
 /// Text from outside, without what could move a cursor or begin another line.
 fn clean(text: &str) -> String {
     text.chars().fold(String::new(), |mut line, letter| {
-        if letter.is_control() {
+        if misleads(letter) {
             line.extend(letter.escape_default());
         } else {
             line.push(letter);

@@ -7,7 +7,7 @@ use super::{FAILED, Failure, NO_PERMISSION, NOT_RUNNING, TIMEOUT, print, screen}
 use crate::core::{Cause, End, KILL_WAIT};
 use crate::kernel::aside::Aside;
 use crate::kernel::entry::Start;
-use crate::kernel::{Errno, clock, signals};
+use crate::kernel::{Errno, clock};
 use crate::report::{Span, Value};
 use crate::signal::Signal;
 use crate::status::json::Json;
@@ -263,7 +263,7 @@ fn request(
         let by = asker.map_or("somebody".to_owned(), |asker| asker.to_string());
         if options.wait {
             // What follows cannot depend on it: clawinit may be gone at this moment.
-            let _ = signals::send_as_verb(found.pid, Signal::CHLD);
+            let _ = found.send(Signal::CHLD);
         }
         progress.line(&format!("a stop is under way already, asked for by {by}"))?;
     } else {
@@ -271,7 +271,7 @@ fn request(
         if !found.lives() {
             return Err(Failure::new(NOT_RUNNING, format!("pid {} has just ended", found.pid)));
         }
-        signals::send_as_verb(found.pid, signal).map_err(|errno| refused(found.pid, errno))?;
+        found.send(signal).map_err(|errno| refused(found.pid, errno))?;
         told.signal = Some(signal);
         if !options.wait {
             return Ok(format!("{signal} sent to clawinit, pid {}", found.pid));

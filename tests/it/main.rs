@@ -4,6 +4,7 @@
 //! another binary to test than the one that cargo has just built. What the tests start is this
 //! binary again, in one of the roles of `probe.rs`.
 
+mod assault;
 mod attack;
 mod harness;
 mod launch;
@@ -26,6 +27,7 @@ mod page;
 mod reaping;
 mod report;
 mod restarting;
+mod security;
 mod signals;
 mod starting;
 mod status;
@@ -511,6 +513,29 @@ fn main() {
             a_verb_needs_clawinits_own_name;
         alone:
     );
+    tests!(all, security;
+        shared:
+            a_child_of_another_user_can_do_nothing_to_it,
+            another_user_from_outside_can_do_nothing_to_it,
+            no_signal_from_inside_kills_or_freezes_it,
+            what_a_child_does_to_itself_and_to_the_place_keeps_no_stop_waiting,
+            a_report_writes_over_no_file_of_another_name,
+            a_report_waits_for_no_pipe_and_no_device,
+            no_text_of_others_forges_a_line_of_the_log,
+            every_descriptor_of_its_own_is_close_on_exec,
+            the_child_has_what_clawinit_was_given_and_nothing_of_its_own,
+            a_verb_signals_the_process_that_it_looked_at_and_no_number,
+            the_page_cannot_be_mapped_for_writing,
+            no_variable_is_on_the_page_in_the_log_or_in_an_answer,
+            a_notification_of_anybody_but_the_child_is_not_heard,
+            a_descriptor_that_comes_with_a_notification_is_not_taken,
+            a_listening_socket_changes_nothing_that_is_in_its_place,
+            every_claim_of_the_security_page_has_its_test,
+            the_inventories_of_the_security_page_are_those_of_the_sources;
+        alone:
+            a_flood_of_signals_keeps_neither_a_stop_nor_an_exit_waiting,
+            no_notification_moves_a_deadline_past_the_operators_maximum
+    );
     tests!(all, faults;
         shared:
             a_wait_for_signals_that_fails_is_told_and_ends_it,
@@ -552,7 +577,10 @@ fn main() {
         all = all
             .into_iter()
             .map(|test| {
-                let needs = test.name().starts_with("costs::the_system_calls");
+                let needs = test.name().starts_with("costs::the_system_calls")
+                    || test.name().starts_with("security::every_descriptor")
+                    || test.name().starts_with("security::a_verb_signals")
+                    || test.name().starts_with("security::a_listening_socket");
                 test.with_ignored_flag(needs)
             })
             .collect();
