@@ -3,8 +3,10 @@
 mod agents;
 mod harness;
 mod metrics;
+mod notify;
 mod requests;
 mod signals;
+mod sockets;
 mod start;
 mod store;
 mod verbs;
