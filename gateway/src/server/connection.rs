@@ -20,8 +20,8 @@ const BYTES_PER_SECOND: usize = 16 * 1024;
 /// Between requests. Longer than the 60 s after which common load balancers let go of
 /// an idle connection: the one who closes first must not be us, or a request crosses it.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
-/// What a connection that has just been accepted gets for its first request while the
-/// gateway hands its listener on: the request follows the connect at once, and a client
+/// What a connection that has just been accepted gets for its first request when the
+/// gateway ends and clients are to notice nothing: the request follows the connect at once, and a client
 /// that is closed before the answer to its first one does not try again. One that is
 /// silent for longer is a spare one of a browser or pool, whose owner knows that it may
 /// be closed.

@@ -47,8 +47,9 @@ pub struct Drain {
     pub begun: Instant,
     /// Where it stands.
     pub step: Step,
-    /// Whether others go on with the listener.
-    pub hands_on: bool,
+    /// Whether new connections are waited for, and idle ones closed on our side first:
+    /// behind a socket that others hold, clients are to notice nothing.
+    pub is_gentle: bool,
     /// When the last connection is closed, whatever its client does.
     pub close_at: Instant,
     /// What agents get.
@@ -62,11 +63,11 @@ impl Drain {
         now: Instant,
         total: Duration,
         agents: bool,
-        hands_on: bool,
+        is_gentle: bool,
     ) -> Self {
         let agent_grace = if agents { AGENT_GRACE.min(total / 2) } else { Duration::ZERO };
         let step = Step::Requests(now + total - agent_grace);
-        Self { reason, begun: now, step, hands_on, close_at: now, agent_grace }
+        Self { reason, begun: now, step, is_gentle, close_at: now, agent_grace }
     }
 
     /// The longest that a drain of `total` length can take.

@@ -308,14 +308,15 @@ impl Server {
             Reason::Restart => log::info!("Graceful restart initiated ({signal})"),
         }
         self.tell_end(reason, signal, now);
-        let hands_on = reason == Reason::Restart && self.was_handed;
-        if !hands_on {
-            // What the kernel has accepted for us is ours to answer.
+        // What the kernel has accepted for us is ours to answer, unless the next generation
+        // will. After a stop there may be none.
+        if reason == Reason::Stop || !self.was_handed {
             self.accept(now, usize::MAX);
         }
         self.close_listeners(reason);
         let has_agents = !self.agents.is_empty();
-        self.life = Life::Draining(Drain::new(reason, now, self.drain_time, has_agents, hands_on));
+        self.life =
+            Life::Draining(Drain::new(reason, now, self.drain_time, has_agents, self.was_handed));
         if reason == Reason::Restart {
             self.save();
             self.saves_first = true;
@@ -324,7 +325,9 @@ impl Server {
         // nothing to say are closed.
         let ids: Vec<usize> = self.connections.keys().copied().collect();
         for id in ids {
-            if hands_on && let Some(connection) = self.connections.get_mut(&id) {
+            if self.was_handed
+                && let Some(connection) = self.connections.get_mut(&id)
+            {
                 connection.hurry();
             }
             self.enqueue(id);
@@ -362,9 +365,8 @@ impl Server {
         }
     }
 
-    /// Whether others go on with the listener.
-    fn hands_on(&self) -> bool {
-        matches!(self.life, Life::Draining(Drain { hands_on: true, .. }))
+    fn is_gentle(&self) -> bool {
+        matches!(self.life, Life::Draining(Drain { is_gentle: true, .. }))
     }
 
     // The drain.
@@ -376,7 +378,7 @@ impl Server {
                 Step::Requests(until) => {
                     let busy =
                         self.connections.values().filter(|connection| connection.is_busy()).count();
-                    let news = drain.hands_on && self.connections.values().any(Connection::is_new);
+                    let news = drain.is_gentle && self.connections.values().any(Connection::is_new);
                     let waits = busy > 0 || news || !self.queue.is_empty() || self.saves_first;
                     if waits && now < until {
                         return;
@@ -418,7 +420,7 @@ impl Server {
         let took = now.duration_since(drain.begun);
         // Those that are closed on our side stay until their clients have seen it.
         self.connections.retain(|_, connection| {
-            drain.hands_on && matches!(connection.phase, Phase::Lingering(_))
+            drain.is_gentle && matches!(connection.phase, Phase::Lingering(_))
         });
         if busy == 0 {
             log::info!("drain finished in {} ms: every request was answered", took.as_millis());

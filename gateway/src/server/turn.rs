@@ -91,7 +91,7 @@ impl Server {
                     self.enqueue(id);
                 }
                 // It is read once more: what has come by now is answered.
-                Phase::New { .. } if self.hands_on() => {
+                Phase::New { .. } if self.is_gentle() => {
                     connection.phase = Phase::Idle(now);
                     self.enter(id, &mut connection);
                     self.connections.insert(id, connection);
@@ -135,7 +135,7 @@ impl Server {
                         Flow::Blocked if !self.is_draining() || connection.is_busy() => {
                             return Next::Keep;
                         }
-                        Flow::Blocked if !self.hands_on() => return Next::Close,
+                        Flow::Blocked if !self.is_gentle() => return Next::Close,
                         Flow::Blocked if connection.is_new() => return Next::Keep,
                         // A request may be on its way: it must not meet a closed socket.
                         Flow::Blocked => {

@@ -1,6 +1,7 @@
 //! What the gateway tells its supervisor (sd_notify(3)), read as clawinit reads it: from
 //! a socket of the test's, with the sender's credentials.
 
+use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
@@ -131,15 +132,26 @@ fn ready_is_told_when_it_is_and_stopping_when_that_begins() {
 }
 
 #[test]
-fn a_check_that_takes_its_time_is_announced() {
+fn a_check_that_takes_its_time_is_announced_and_ready_comes_behind_it() {
     let folder = Folder::new("notify-check");
     Gateway::start(&folder).kill();
+    // As one that another check holds still.
+    let file = fs::File::open(folder.state().join("memory.redb")).unwrap();
+    file.lock().unwrap();
     let ear = Ear::new();
-    let mut gateway = Gateway::run(ear.told(start(&folder)), &folder);
+    let mut gateway = Gateway::spawn(ear.told(start(&folder)), &folder);
     let message = ear.news();
     let longest: u64 = message.value("EXTEND_TIMEOUT_USEC").unwrap().parse().unwrap();
     assert!((20_000_000..60_000_000).contains(&longest), "{message:?}");
+    let holder = fs::read_to_string(folder.state().join("gateway.lock")).unwrap();
+    let holder: serde_json::Value = serde_json::from_str(&holder).unwrap();
+    gateway.port = holder["port"].as_u64().unwrap() as u16;
+    assert_eq!(gateway.ask("GET", "/ready", b"").status, 503);
+    assert!(!message.has("READY=1"), "{message:?}");
+    assert_eq!(ear.hear(Duration::from_millis(100)), None);
+    file.unlock().unwrap();
     assert!(ear.news().has("READY=1"));
+    assert_eq!(gateway.ask("GET", "/ready", b"").status, 200);
     assert_eq!(gateway.end(Signal::SIGTERM), 0);
 }
 
