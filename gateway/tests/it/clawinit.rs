@@ -105,6 +105,25 @@ fn restart_of_clawinit_waits_until_the_gateway_is_ready() {
 }
 
 #[test]
+fn stop_of_the_gateway_ends_clawinit_and_frees_the_port() {
+    let test = "stop_of_the_gateway_ends_clawinit_and_frees_the_port";
+    let Some(clawinit) = clawinit(test) else { return };
+    let folder = Folder::new("clawinit-stop");
+    let port = free_port();
+    let options = ["--listen", &format!("127.0.0.1:{port}")];
+    let mut init = Gateway::run(under(&clawinit, &options, &start(&folder)), &folder);
+    let stop = thread::spawn({
+        let command = verb(&folder, "stop");
+        move || outcome(command)
+    });
+    assert_eq!(init.wait().code(), Some(0));
+    let (value, code, said) = stop.join().unwrap();
+    assert_eq!((&value["reason"], code), (&"graceful shutdown".into(), 0), "{said}");
+    assert!(!said.contains("is taken by"), "{said}");
+    assert!(Client::try_connect(port).is_err());
+}
+
+#[test]
 fn who_waits_is_answered_after_a_crash() {
     let test = "who_waits_is_answered_after_a_crash";
     let Some(clawinit) = clawinit(test) else { return };

@@ -381,6 +381,24 @@ fn stop_answers_what_waits_and_lets_go_of_the_socket_at_once() {
 }
 
 #[test]
+fn stop_of_a_gateway_whose_socket_is_its_supervisors_does_not_knock_there() {
+    let folder = Folder::new("handed-verb");
+    let (door, port) = door();
+    let mut gateway = generation(&folder, &door);
+    let stop = thread::spawn({
+        let command = verb(&folder, "stop");
+        move || outcome(command)
+    });
+    assert_eq!(gateway.wait().code(), Some(0));
+    let (value, code, said) = stop.join().unwrap();
+    assert_eq!((&value["reason"], code), (&"graceful shutdown".into(), 0), "{said}");
+    assert!(!said.contains(&port.to_string()), "{said}");
+    // systemd.socket(5) starts the service again for any connection.
+    door.set_nonblocking(true).unwrap();
+    assert_eq!(door.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn stop_after_a_restart_began_lets_go_of_the_socket() {
     let folder = Folder::new("handed-both");
     let (door, port) = door();
