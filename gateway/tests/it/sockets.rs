@@ -295,6 +295,21 @@ fn requests_under_way_and_first_ones_are_answered_and_idle_connections_read_an_e
 }
 
 #[test]
+fn who_waits_at_a_restart_is_answered_by_the_next_generation() {
+    let folder = Folder::new("next-one");
+    let (door, _) = door();
+    let mut gateway = generation(&folder, &door);
+    gateway.signal(Signal::SIGSTOP);
+    let mut waiting = gateway.connect();
+    waiting.send(request("GET", "/status", 0));
+    gateway.signal(Signal::SIGUSR1);
+    gateway.signal(Signal::SIGCONT);
+    assert_eq!(gateway.wait().code(), Some(75));
+    let _gateway = generation(&folder, &door);
+    assert_eq!(waiting.answer().json()["generation"], 2);
+}
+
+#[test]
 fn request_that_crosses_the_close_of_an_idle_connection_meets_no_reset() {
     let folder = Folder::new("crossing");
     let (door, _) = door();
