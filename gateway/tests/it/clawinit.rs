@@ -199,12 +199,17 @@ fn gateway_that_restarts_in_place_is_ready_anew() {
     let mut command = start(&folder);
     command.args(["--on-restart", "exec"]);
     let mut init = Gateway::run(under(&clawinit, &options, &command), &folder);
-    let (pid, own) = (init.pid().to_string(), gateway_pid(port));
+    let own = gateway_pid(port);
     for generation in 2..=4 {
-        let restart = Command::new(&clawinit).args(["restart", "--pid", &pid]).output().unwrap();
-        assert_eq!(restart.status.code(), Some(0), "{restart:?}\n{}", init.log());
-        assert_eq!(status(port).unwrap()["generation"], generation);
+        let (value, code, said) = outcome(verb(&folder, "restart"));
+        assert_eq!(
+            (&value["status"], &value["generation"], code),
+            (&"restarted".into(), &generation.into(), 0),
+            "{said}\n{}",
+            init.log()
+        );
         assert_eq!(gateway_pid(port), own);
     }
+    init.wait_log("restarted in place: the child is ready again");
     assert_eq!(init.end(Signal::SIGTERM), 0);
 }

@@ -66,6 +66,17 @@ fn generation(folder: &Folder, door: &TcpListener) -> Gateway {
     Gateway::run(hand_in(&start(folder), &[door.as_fd()]), folder)
 }
 
+/// Stops the gateway, all of its threads: what it has seen by then, it has seen.
+fn stand_still(gateway: &Gateway) {
+    gateway.signal(Signal::SIGSTOP);
+    wait_for("every thread to stand still", || {
+        fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap().all(|task| {
+            let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            stat.rsplit_once(')').unwrap().1.starts_with(" T")
+        })
+    });
+}
+
 fn connections(gateway: &Gateway, count: usize) {
     wait_for("every connection to be taken", || {
         let line = format!("openclaw_connections {}\n", count + 1);
@@ -299,7 +310,7 @@ fn who_waits_at_a_restart_is_answered_by_the_next_generation() {
     let folder = Folder::new("next-one");
     let (door, _) = door();
     let mut gateway = generation(&folder, &door);
-    gateway.signal(Signal::SIGSTOP);
+    stand_still(&gateway);
     let mut waiting = gateway.connect();
     waiting.send(request("GET", "/status", 0));
     gateway.signal(Signal::SIGUSR1);
@@ -377,7 +388,7 @@ fn stop_answers_what_waits_and_lets_go_of_the_socket_at_once() {
     let mut upload = gateway.connect();
     upload.send(request("PUT", "/memory/slow", 10)).send("first");
     connections(&gateway, 1);
-    gateway.signal(Signal::SIGSTOP);
+    stand_still(&gateway);
     let mut waiting = gateway.connect();
     waiting.send(request("GET", "/health", 0));
     let mut late = gateway.connect();
