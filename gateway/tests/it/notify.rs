@@ -214,6 +214,28 @@ fn signs_of_life_come_from_the_loop_also_while_it_drains() {
 }
 
 #[test]
+fn disk_that_hangs_stops_no_signs_of_life() {
+    let folder = Folder::new("watchdog-disk");
+    Gateway::start(&folder).kill();
+    // What the disk thread waits for while it opens the memory.
+    let file = fs::File::open(folder.state().join("memory.redb")).unwrap();
+    file.lock().unwrap();
+    let ear = Ear::new();
+    let mut command = ear.told(start(&folder));
+    command.env("WATCHDOG_USEC", "1000000");
+    let mut gateway = Gateway::spawn(command, &folder);
+    for _ in 0..4 {
+        let begun = Instant::now();
+        while ear.hear(PATIENCE).expect("a sign of life").text != "WATCHDOG=1" {}
+        assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+    assert!(!gateway.log().contains("ready on"), "{}", gateway.log());
+    file.unlock().unwrap();
+    while !ear.hear(PATIENCE).expect("a message").has("READY=1") {}
+    assert_eq!(gateway.end(Signal::SIGTERM), 0);
+}
+
+#[test]
 fn signs_of_life_that_another_process_gives_are_not_ours() {
     let folder = Folder::new("watchdog-pid");
     let ear = Ear::new();
