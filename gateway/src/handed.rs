@@ -59,16 +59,17 @@ pub fn take(options: &[RawFd]) -> Result<Vec<OwnedFd>, Failure> {
     let variable = |name: &str| std::env::var(name).ok();
     let offers = offers(&variable, std::process::id())?;
     let (wanted, left) = choose(offers, options);
+    let sockets = wanted.iter().map(adopt).collect();
     for offer in left {
+        // Ours it is all the same, and agents must not inherit it.
+        let _ = close(offer.number);
         log::warn!(
             "descriptor {}{} was handed in and is not listened on",
             offer.number,
             offer.name.map_or_else(String::new, |name| format!(" ({name})"))
         );
-        // Ours it is all the same, and agents must not inherit it.
-        let _ = close(offer.number);
     }
-    wanted.iter().map(adopt).collect()
+    sockets
 }
 
 /// What the environment offers to the process `pid`.

@@ -378,8 +378,9 @@ impl Server {
                 Step::Requests(until) => {
                     let busy =
                         self.connections.values().filter(|connection| connection.is_busy()).count();
-                    let news = drain.is_gentle && self.connections.values().any(Connection::is_new);
-                    let waits = busy > 0 || news || !self.queue.is_empty() || self.saves_first;
+                    let has_new =
+                        drain.is_gentle && self.connections.values().any(Connection::is_new);
+                    let waits = busy > 0 || has_new || !self.queue.is_empty() || self.saves_first;
                     if waits && now < until {
                         return;
                     }
