@@ -2,6 +2,7 @@
 //! what it does when it is told nothing any more. `CLAWINIT_BIN` names the program, or it
 //! lies beside the gateway; without one these tests are skipped.
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{
-    Client, Folder, Gateway, OPENCLAW, free_port, outcome, request, start, verb, wait_for,
+    Client, Folder, Gateway, OPENCLAW, PATIENCE, free_port, outcome, request, start, verb, wait_for,
 };
 use crate::sockets::{Over, kept_alive, one_each};
 
@@ -33,8 +34,45 @@ fn under(clawinit: &Path, options: &[&str], inner: &Command) -> Command {
     let mut command = Command::new(clawinit);
     command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.args(["--stable-after", "0s", "--restart-delay", "10ms", "--restart", "on-failure"]);
+    command.args(["--stop-grace", "15s"]);
     command.args(options).arg("--").arg(inner.get_program()).args(inner.get_args());
     command
+}
+
+/// A clawinit that takes its gateway along, also when the test fails: killed outright, it
+/// would leave it running.
+struct Init(Gateway);
+
+impl Init {
+    fn run(clawinit: &Path, options: &[&str], inner: &Command, folder: &Folder) -> Self {
+        Self(Gateway::run(under(clawinit, options, inner), folder))
+    }
+}
+
+impl Deref for Init {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.0
+    }
+}
+
+impl DerefMut for Init {
+    fn deref_mut(&mut self) -> &mut Gateway {
+        &mut self.0
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        if !self.0.has_ended() {
+            self.0.signal(Signal::SIGTERM);
+        }
+        while !self.0.has_ended() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// Its status page, as `/status` of the gateway has it.
@@ -56,7 +94,7 @@ fn no_client_notices_twenty_restarts_of_clawinit() {
     let folder = Folder::new("clawinit-steady");
     let port = free_port();
     let options = ["--notify", "--listen", &format!("127.0.0.1:{port}=gateway")];
-    let init = Gateway::run(under(&clawinit, &options, &start(&folder)), &folder);
+    let init = Init::run(&clawinit, &options, &start(&folder), &folder);
     assert_eq!(init.port, port);
     assert_eq!(init.ask("PUT", "/memory/a", b"kept").status, 201);
     let over = AtomicBool::new(false);
@@ -91,7 +129,7 @@ fn restart_of_clawinit_waits_until_the_gateway_is_ready() {
     let folder = Folder::new("clawinit-ready");
     let port = free_port();
     let options = ["--notify", "--listen", &format!("127.0.0.1:{port}")];
-    let mut init = Gateway::run(under(&clawinit, &options, &start(&folder)), &folder);
+    let mut init = Init::run(&clawinit, &options, &start(&folder), &folder);
     let pid = init.pid().to_string();
     for generation in 2..=4 {
         let restart = Command::new(&clawinit).args(["restart", "--pid", &pid]).output().unwrap();
@@ -111,7 +149,7 @@ fn stop_of_the_gateway_ends_clawinit_and_frees_the_port() {
     let folder = Folder::new("clawinit-stop");
     let port = free_port();
     let options = ["--listen", &format!("127.0.0.1:{port}")];
-    let mut init = Gateway::run(under(&clawinit, &options, &start(&folder)), &folder);
+    let mut init = Init::run(&clawinit, &options, &start(&folder), &folder);
     let stop = thread::spawn({
         let command = verb(&folder, "stop");
         move || outcome(command)
@@ -130,7 +168,7 @@ fn who_waits_is_answered_after_a_crash() {
     let folder = Folder::new("clawinit-crash");
     let port = free_port();
     let options = ["--restart-delay", "500ms", "--listen", &format!("127.0.0.1:{port}")];
-    let init = Gateway::run(under(&clawinit, &options, &start(&folder)), &folder);
+    let init = Init::run(&clawinit, &options, &start(&folder), &folder);
     assert_eq!(init.ask("PUT", "/memory/a", b"kept").status, 201);
     kill(gateway_pid(port), Signal::SIGKILL).unwrap();
     let mut waiting: Vec<Client> = (0..20).map(|_| Client::connect(port)).collect();
@@ -151,7 +189,7 @@ fn gateway_that_stands_still_is_replaced_by_the_watchdog() {
     let port = free_port();
     let listen = format!("127.0.0.1:{port}");
     let options = ["--notify", "--watchdog", "1s", "--restart-grace", "500ms", "--listen", &listen];
-    let mut init = Gateway::run(under(&clawinit, &options, &start(&folder)), &folder);
+    let mut init = Init::run(&clawinit, &options, &start(&folder), &folder);
     // One that works is left alone.
     let begun = Instant::now();
     wait_for("three times the watchdog", || begun.elapsed() > Duration::from_secs(3));
@@ -183,7 +221,7 @@ fn number_in_a_variable_is_listened_on() {
     shell.args(["-c", "unset LISTEN_FDS; exec \"$0\" \"$@\" --fd $FD"]);
     shell.arg(inner.get_program()).args(inner.get_args());
     let options = ["--listen-env", "FD", "--listen", &format!("127.0.0.1:{port}")];
-    let mut init = Gateway::run(under(&clawinit, &options, &shell), &folder);
+    let mut init = Init::run(&clawinit, &options, &shell, &folder);
     assert_eq!(init.port, port);
     assert_eq!(init.end(Signal::SIGTERM), 0);
 }
@@ -198,7 +236,7 @@ fn gateway_that_restarts_in_place_is_ready_anew() {
     let options = ["--notify", "--restart-style", "in-place", "--listen", &listen];
     let mut command = start(&folder);
     command.args(["--on-restart", "exec"]);
-    let mut init = Gateway::run(under(&clawinit, &options, &command), &folder);
+    let mut init = Init::run(&clawinit, &options, &command, &folder);
     let own = gateway_pid(port);
     for generation in 2..=4 {
         let (value, code, said) = outcome(verb(&folder, "restart"));
