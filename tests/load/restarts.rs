@@ -1,0 +1,55 @@
+//! Restarts by the ten thousand under a storm of signals.
+
+use crate::account;
+use crate::harness::{End, Init, Run};
+use crate::report::{Report, Took};
+use crate::seen::{Page, Watch};
+use crate::storm::{BLOCKED, Storm};
+use clawinit::status::Phase;
+use std::time::Instant;
+
+/// So many, after a warm-up of a twentieth as many.
+pub fn run(count: u64, seed: u64) -> Report {
+    let mut report = Report::default();
+    let warm = count / 20;
+    let run = Init::new(&["--log-level=warn"]).flag(BLOCKED).role(&["take"]).ready();
+    let page = Page::of(&run);
+    let storm = Storm::begin(&run, seed);
+    restart(&run, &page, 1, warm);
+    let watch = Watch::begin(run.pid);
+    let began = Instant::now();
+    restart(&run, &page, warm + 1, count);
+    let took = began.elapsed().as_secs_f64();
+    let mut sent = storm.end();
+    let growth = watch.end();
+    let seen = account::settle(&run, &page, &mut sent);
+    let done = run.stop();
+    report.hold(seen.restarts == [warm + count, 0, 0], || format!("restarts: {:?}", seen.restarts));
+    report.hold(seen.generation == warm + count + 1, || format!("generation {}", seen.generation));
+    report.hold(seen.requests_done[1] == warm + count, || format!("{seen:?}"));
+    report.hold(done.end == End::Code(0), || done.text());
+    report.row(
+        format!("{count} restarts"),
+        format!(
+            "{} by signal in {took:.1} s, {:.2} ms each with the start of the child",
+            seen.restarts[0] - warm,
+            took * 1000.0 / count as f64
+        ),
+        "a generation for each request, each in its grace",
+    );
+    report.row(format!("{count} restarts: PID 1"), growth.text(), crate::seen::BOUND_TEXT);
+    report.take(growth.fault());
+    account::judge(&mut report, "restarts", &sent, &seen, &Took::read(&done.out));
+    report
+}
+
+/// Restarts the generations from `first` on, one after the other.
+fn restart(run: &Run, page: &Page, first: u64, count: u64) {
+    for generation in first..first + count {
+        page.until(run, "the generation to run", |now| {
+            now.generation == generation && now.phase == Some(Phase::Running)
+        });
+        run.usr1();
+    }
+    page.until(run, "the last generation to run", |now| now.generation == first + count);
+}
