@@ -65,9 +65,8 @@ impl Account {
     }
 }
 
-/// Says where they went, and holds that none is unaccounted for and the last of each ordinary
-/// signal came.
-pub fn judge(
+/// Says where the real-time signals went, and holds that none is unaccounted for.
+pub fn real_time(
     report: &mut Report,
     what: &str,
     sent: &Sent,
@@ -88,14 +87,25 @@ pub fn judge(
             format!("{what}: signal {n}: {sent} sent, {received} received, {forwarded} passed on, {taken} taken")
         });
     }
+    account
+}
+
+/// The same, and that the last of each ordinary signal came.
+pub fn judge(
+    report: &mut Report,
+    what: &str,
+    sent: &Sent,
+    page: &Snapshot,
+    took: &Took,
+) -> Account {
     for n in PLAIN.map(|n| n as usize) {
         report.hold(took.last_at[n] >= sent.last_at[n], || {
             format!("{what}: the last signal {n} did not come")
         });
-        report
-            .hold(took.plain[n] <= page.received[n] && page.received[n] <= sent.counts[n], || {
-                format!("{what}: more of signal {n} came than was sent")
-            });
+        let (sent, received) = (sent.counts[n], page.received[n]);
+        report.hold(took.plain[n] <= received && received <= sent, || {
+            format!("{what}: more of signal {n} came than was sent")
+        });
     }
-    account
+    real_time(report, what, sent, page, took)
 }

@@ -5,13 +5,12 @@
 //! does nothing else than wait for the same time and kill a child of its own: what is late there
 //! too is the machine's.
 
-use crate::harness::{self, Init, Lines, Run, ms, probe};
+use crate::control::Control;
+use crate::harness::{Init, Run, ms};
 use crate::random::Random;
 use crate::report::{Report, Took};
 use crate::seen::{self, Ending, Page};
 use crate::storm::{BLOCKED, Storm};
-use crate::sys;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// What clawinit may be late by, in 99 of 100 cases.
@@ -82,8 +81,8 @@ impl Lateness {
     }
 
     /// Early, or later than it may be on a machine that makes the control late by so much.
-    pub fn fault(&self, what: &str, control: Option<&Lateness>) -> Option<String> {
-        let bound = LATE_MS + control.map_or(0.0, |control| control.percentile(99));
+    pub fn fault(&self, what: &str, control: &Lateness) -> Option<String> {
+        let bound = LATE_MS + control.percentile(99);
         let fine = self.0[0] >= 0.0 && self.percentile(99) <= bound;
         (!fine).then(|| format!("{what}: SIGKILL was early or late: {}", self.text()))
     }
@@ -121,7 +120,7 @@ fn judge(report: &mut Report, what: &str, ours: Vec<f64>, control: Vec<f64>) {
         format!("{}; the control: {}", ours.text(), control.text()),
         "never early, p99 at most 50 ms",
     );
-    report.take(ours.fault(what, Some(&control)));
+    report.take(ours.fault(what, &control));
 }
 
 /// One clawinit with a grace of `length` milliseconds, `times` times past it; late by how much,
@@ -145,7 +144,7 @@ fn measure(
     }
     let run = Init::new(&options).flag(BLOCKED).role(&role).ready();
     let page = Page::of(&run);
-    let mut control = Control::start(length);
+    let mut control = Control::start(length, 1);
     let storm = (weather != Weather::Calm).then(|| Storm::begin(&run, seed));
     let (mut late, mut late_control, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     for time in 1..=times as u64 {
@@ -188,59 +187,11 @@ fn one(
         run.signal(libc::SIGHUP);
         page.until(run, "orphans", |now| now.reaped > before + 100);
     }
-    let both = [Ending::of(target), Ending::of(control.child())];
+    let both = [Ending::of(target), Ending::of(control.children()[0])];
     let asked = if grace == Grace::Stop { run.term() } else { run.usr1() };
     // Not in the same moment: they would wait for each other.
     std::thread::sleep(Duration::from_millis(5));
     let asked_control = control.ask();
     let ended = seen::ended(&both);
-    (asked, ended[0], ms(asked_control, ended[1]) - control.length as f64)
-}
-
-/// A program that has nothing to do but to wait and to kill (`roles::control`).
-struct Control {
-    process: Child,
-    said: Lines,
-    children: usize,
-    length: u64,
-}
-
-impl Control {
-    fn start(length: u64) -> Control {
-        let mut process = Command::new(probe())
-            .args(["probe", "control", &length.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start the control");
-        let said = Lines::read_from(process.stdout.take().expect("a pipe"));
-        Control { process, said, children: 0, length }
-    }
-
-    /// The next child that it will kill.
-    fn child(&mut self) -> i32 {
-        self.children += 1;
-        let found = harness::until("the control's child", || {
-            let lines = self.said.all();
-            lines.get(self.children - 1)?.strip_prefix("child ")?.parse().ok()
-        });
-        found.expect("the control's child")
-    }
-
-    fn ask(&self) -> u64 {
-        let now = sys::now_ns();
-        sys::kill(self.process.id() as i32, libc::SIGTERM).expect("ask the control");
-        now
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        let children = seen::children(self.process.id() as i32);
-        let _ = self.process.kill();
-        for child in children {
-            let _ = sys::kill(child, libc::SIGKILL);
-        }
-        let _ = self.process.wait();
-    }
+    (asked, ended[0], control.late(asked_control, ended[1]))
 }

@@ -25,6 +25,7 @@ mod probe;
 mod sys;
 
 mod account;
+mod control;
 mod graces;
 mod leftovers;
 mod orphans;
@@ -34,6 +35,7 @@ mod report;
 mod restarts;
 mod roles;
 mod seen;
+mod soak;
 mod storm;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -42,6 +44,7 @@ use std::time::{Duration, Instant};
 
 /// How much of everything.
 struct Effort {
+    soak: Duration,
     orphans: u64,
     restarts: u64,
     leftovers: usize,
@@ -49,13 +52,25 @@ struct Effort {
     graces: usize,
 }
 
-const FULL: Effort = Effort { orphans: 100_000, restarts: 10_000, leftovers: 1_000, graces: 30 };
-const SMALL: Effort = Effort { orphans: 5_000, restarts: 300, leftovers: 200, graces: 6 };
+const FULL: Effort = Effort {
+    soak: Duration::ZERO,
+    orphans: 100_000,
+    restarts: 10_000,
+    leftovers: 1_000,
+    graces: 30,
+};
+const SMALL: Effort = Effort {
+    soak: Duration::from_secs(6),
+    orphans: 5_000,
+    restarts: 300,
+    leftovers: 200,
+    graces: 6,
+};
 
 type Scenario = fn(&Effort, u64) -> Report;
 
 /// Each with the number of its seed.
-const SCENARIOS: [(&str, Scenario); 5] = [
+const SCENARIOS: [(&str, Scenario); 6] = [
     ("orphans_under_a_storm_are_all_reaped_and_nothing_grows", |e, seed| {
         orphans::run(e.orphans, seed)
     }),
@@ -66,6 +81,9 @@ const SCENARIOS: [(&str, Scenario); 5] = [
         leftovers::run(e.leftovers, seed)
     }),
     ("a_full_queue_is_told_to_the_sender_and_loses_nothing", |_, seed| queue::run(seed)),
+    ("a_mixture_of_everything_for_some_seconds_keeps_pid_1_as_it_was", |e, seed| {
+        soak::run(e.soak, seed)
+    }),
     ("no_grace_is_early_and_late_by_little", |e, seed| graces::run(e.graces, seed)),
 ];
 
@@ -82,12 +100,40 @@ fn seed() -> u64 {
     )
 }
 
-fn full(seed: u64) -> bool {
+/// `10s`, `10m`, `1h`.
+fn time(text: &str) -> Duration {
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => panic!("soak: {text:?} has no unit; write 10m, 1h"),
+    };
+    Duration::from_secs(seconds * number.parse::<u64>().expect("soak: a time as 10m, 1h"))
+}
+
+fn soak(length: Duration, seed: u64) -> bool {
+    harness::BOUND.set(SMALL_BOUND);
+    println!("soak: seed {seed}");
+    let report = soak::run(length, seed);
+    println!("{}{}", report::HEAD, report.lines());
+    for fault in &report.faults {
+        eprintln!("soak: seed {seed}: {fault}");
+    }
+    report.faults.is_empty()
+}
+
+fn full(words: &[String], seed: u64) -> bool {
     harness::BOUND.set(BOUND);
     let began = Instant::now();
     println!("load: seed {seed}");
     let mut all = Report::default();
+    // The mixture has a command of its own.
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     for (name, scenario) in SCENARIOS {
+        if name.contains("mixture") || !wanted(name) {
+            continue;
+        }
         eprintln!("{name}");
         let report = scenario(&FULL, seed);
         all.rows.extend(report.rows);
@@ -110,7 +156,12 @@ fn main() {
 
     let seed = seed();
     if std::env::var_os("LOAD").is_some_and(|word| word == "full") {
-        std::process::exit(i32::from(!full(seed)));
+        std::process::exit(i32::from(!full(&words, seed)));
+    }
+    if let [word, length] = &words[..]
+        && word == "soak"
+    {
+        std::process::exit(i32::from(!soak(time(length), seed)));
     }
     let able = harness::namespaces_work();
     if let Err(why) = &able {

@@ -23,8 +23,8 @@ pub fn run(count: u64, seed: u64) -> Report {
     page.until(&run, "all orphans to be reaped", |now| now.reaped >= warm + count);
     let took = began.elapsed().as_secs_f64();
     let mut sent = storm.end();
-    let growth = watch.end();
     let seen = account::settle(&run, &page, &mut sent);
+    let growth = watch.end();
     let zombies = run.zombies();
     let done = run.stop();
     report.hold(zombies.is_empty(), || format!("zombies are left: {zombies:?}"));

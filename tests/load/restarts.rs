@@ -21,13 +21,15 @@ pub fn run(count: u64, seed: u64) -> Report {
     restart(&run, &page, warm + 1, count);
     let took = began.elapsed().as_secs_f64();
     let mut sent = storm.end();
-    let growth = watch.end();
     let seen = account::settle(&run, &page, &mut sent);
+    let growth = watch.end();
     let done = run.stop();
     report.hold(seen.restarts == [warm + count, 0, 0], || format!("restarts: {:?}", seen.restarts));
     report.hold(seen.generation == warm + count + 1, || format!("generation {}", seen.generation));
     report.hold(seen.requests_done[1] == warm + count, || format!("{seen:?}"));
     report.hold(done.end == End::Code(0), || done.text());
+    // By this level nothing is said unless it is wrong.
+    report.faults.extend(done.err.iter().cloned());
     report.row(
         format!("{count} restarts"),
         format!(

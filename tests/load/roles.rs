@@ -3,7 +3,7 @@
 use crate::random::Random;
 use crate::sys;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid, getppid};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,7 +16,8 @@ const FAMILY: u64 = 50;
 pub fn run(args: &[String]) -> ! {
     match args.first().map(String::as_str) {
         Some("take") => take(&args[1..]),
-        Some("control") => control(&args[1]),
+        Some("soak") => crate::soak::child(&args[1]),
+        Some("control") => control(&args[1..]),
         _ => crate::probe::run(args),
     }
 }
@@ -124,13 +125,17 @@ fn deaf() -> ! {
     }
 }
 
-/// Nothing of a test that was ended from outside stays.
-fn end_with_parent() {
+/// Nothing of a test that was ended from outside stays: this process goes with `parent`.
+fn end_with(parent: Pid) {
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    // It may have gone before that call.
+    if getppid() != parent {
+        sys::exit_at_once();
+    }
 }
 
 /// Waits for those of our children that have ended.
-fn reap() {
+pub fn reap() {
     while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
         match status {
             WaitStatus::StillAlive => return,
@@ -140,7 +145,7 @@ fn reap() {
     }
 }
 
-fn make_aside(count: u64, seed: u64, stubborn: bool) {
+pub fn make_aside(count: u64, seed: u64, stubborn: bool) {
     if sys::fork().is_none() {
         sys::block_exactly(if stubborn { u64::MAX } else { 0 });
         make(count, seed);
@@ -183,22 +188,32 @@ fn orphan(random: &mut Random) -> ! {
     sys::exit_at_once()
 }
 
-/// `control MILLISECONDS`: the least that could do what a grace does. It has a deaf child, whose
-/// pid it says; on SIGTERM it waits that long, sends SIGKILL, and has the next one.
-fn control(grace: &str) -> ! {
-    let grace = Duration::from_millis(grace.parse().expect("milliseconds"));
+/// `control MILLISECONDS COUNT`: the least that could do what a grace does. It has deaf children,
+/// whose pids it says; on SIGTERM it waits that long, sends SIGKILL to each, and has the next ones.
+fn control(args: &[String]) -> ! {
+    let number = |i: usize| args[i].parse::<u64>().expect("a number");
+    let grace = Duration::from_millis(number(0));
     sys::block_exactly(u64::MAX);
-    let term = sys::bit(libc::SIGTERM);
-    end_with_parent();
+    end_with(getppid());
     loop {
-        let child = sys::fork().unwrap_or_else(|| {
-            end_with_parent();
-            deaf()
-        });
-        say(&format!("child {child}"));
-        let _ = sys::wait_signal(term, None);
+        let children: Vec<i32> = (0..number(1)).map(|_| deaf_with_parent()).collect();
+        let pids: Vec<String> = children.iter().map(ToString::to_string).collect();
+        say(&format!("children {}", pids.join(" ")));
+        let _ = sys::wait_signal(sys::bit(libc::SIGTERM), None);
         let _ = sys::wait_signal(sys::bit(libc::SIGUSR2), Some(grace));
-        let _ = sys::kill(child, libc::SIGKILL);
-        let _ = waitpid(Pid::from_raw(child), None);
+        for child in &children {
+            let _ = sys::kill(*child, libc::SIGKILL);
+        }
+        for child in children {
+            let _ = waitpid(Pid::from_raw(child), None);
+        }
     }
+}
+
+fn deaf_with_parent() -> i32 {
+    let parent = getpid();
+    sys::fork().unwrap_or_else(|| {
+        end_with(parent);
+        deaf()
+    })
 }

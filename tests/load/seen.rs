@@ -97,7 +97,7 @@ impl Holds {
         })
     }
 
-    fn most(self, other: Holds) -> Holds {
+    pub fn most(self, other: Holds) -> Holds {
         Holds {
             resident: self.resident.max(other.resident),
             dirty: self.dirty.max(other.dirty),

@@ -1,0 +1,204 @@
+//! A mixture of everything for as long as one likes: children that crash, ask to be started again
+//! or do not listen, orphans, deaf leftovers, storms of signals, strangers who come in as with
+//! `docker exec`, readers of status and metrics, a log that nobody reads for a while. All the
+//! while PID 1 is looked at; in the end it has to stop in time.
+
+mod checks;
+mod guests;
+mod log;
+
+use crate::account;
+use crate::harness::{End, Init, Run, free_port};
+use crate::random::Random;
+use crate::report::{Report, Took};
+use crate::roles::{Taken, make_aside, say};
+use crate::seen::Page;
+use crate::storm::{BLOCKED, QUEUED, Sent, Storm, nothing};
+use crate::sys;
+use checks::Checks;
+use clawinit::status::Phase;
+use guests::Guests;
+use log::Reader;
+use std::time::{Duration, Instant};
+
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// What a stop may take beyond its grace: a machine that is busy.
+const STOP_LATE: Duration = Duration::from_millis(500);
+
+const OPTIONS: [&str; 9] = [
+    "--restart=always",
+    "--restart-delay=1ms",
+    "--restart-delay-max=50ms",
+    "--restart-limit=64/1ms",
+    "--stable-after=1s",
+    "--restart-grace=300ms",
+    "--sweep-grace=200ms",
+    "--stop-grace=2s",
+    "--log-format=json",
+];
+
+/// What is going on beside the children.
+struct Mixture {
+    run: Run,
+    page: Page,
+    random: Random,
+    storm: Option<Storm>,
+    sent: Sent,
+    /// When the storm begins or ends.
+    turn: Instant,
+    restart: Instant,
+    guests: Guests,
+    checks: Checks,
+}
+
+/// For this long.
+pub fn run(time: Duration, seed: u64) -> Report {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let port = free_port();
+    let listen = format!("--metrics-listen=127.0.0.1:{port}");
+    let options: Vec<&str> = OPTIONS.into_iter().chain([listen.as_str()]).collect();
+    let init = Init::plain(&options).stderr(writer).flag(BLOCKED);
+    let run = init.role(&["soak", &seed.to_string()]);
+    let log = Reader::begin(reader, seed);
+    let page = Page::of(&run);
+    let now = Instant::now();
+    let mut mixture = Mixture {
+        checks: Checks::begin(&run, time),
+        guests: Guests::begin(port, seed),
+        run,
+        page,
+        random: Random::new(seed),
+        storm: None,
+        sent: nothing(),
+        turn: now,
+        restart: now,
+    };
+    let mut report = Report::default();
+    while now.elapsed() < time && report.faults.is_empty() {
+        mixture.go_on();
+        mixture.checks.look(&mixture.run, &mixture.page, &mut report);
+        mixture.guests.look(&mixture.run, &mut report);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    mixture.end(now.elapsed(), log, report)
+}
+
+impl Mixture {
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        if now >= self.turn {
+            match self.storm.take() {
+                Some(storm) => self.sent = storm.end(),
+                None => {
+                    let before = std::mem::replace(&mut self.sent, nothing());
+                    self.storm = Some(Storm::go_on(&self.run, self.random.next(), before));
+                }
+            }
+            self.turn = now + Duration::from_millis(self.random.between(500, 5000));
+        }
+        if now >= self.restart {
+            self.run.usr1();
+            self.restart = now + Duration::from_millis(self.random.between(20, 1500));
+        }
+        self.guests.come_and_go(&self.run, &mut self.random);
+    }
+
+    fn end(mut self, took: Duration, log: Reader, mut report: Report) -> Report {
+        if let Some(storm) = self.storm.take() {
+            self.sent = storm.end();
+        }
+        let all =
+            |n: &i32, received: &[u64]| received[*n as usize] == self.sent.counts[*n as usize];
+        let seen = self.page.until(&self.run, "all signals and a child", |now| {
+            QUEUED.iter().all(|n| all(n, &now.received)) && now.phase == Some(Phase::Running)
+        });
+        self.guests.end(&mut report);
+        self.checks.end(&self.run, &self.page, &mut report);
+        let asked = self.run.term();
+        let done = self.run.finish();
+        let stop = Duration::from_nanos(done.at - asked);
+        report.hold(stop <= STOP_GRACE + STOP_LATE, || format!("the stop took {stop:?}"));
+        report.hold(matches!(done.end, End::Code(_)), || format!("it ended with {:?}", done.end));
+        report.row(
+            "the stop at the end",
+            format!("{} ms, {:?}", stop.as_millis(), done.end),
+            "2 s of grace, and 500 ms",
+        );
+        let last = self.page.now();
+        let lines = log.end(&last, &mut report);
+        report.row("log", lines, "whole lines; those that nobody read are counted");
+        let said = Took::read(&done.out);
+        account::real_time(&mut report, "soak", &self.sent, &seen, &said);
+        report.rows.insert(
+            0,
+            crate::report::Row {
+                what: "how long".to_string(),
+                found: format!("{:.0} s", took.as_secs_f64()),
+                bound: String::new(),
+            },
+        );
+        report
+    }
+}
+
+/// The role `soak SEED`: another life in each generation.
+pub fn child(seed: &str) -> ! {
+    sys::block_exactly(u64::MAX);
+    let generation = std::env::var("CLAWINIT_GENERATION").map_or(0, |n| n.parse().unwrap_or(0));
+    let mut random = Random::new(seed.parse::<u64>().expect("a seed") ^ (generation << 32));
+    if random.chance(30) {
+        make_aside(random.between(1, 300), random.next(), random.chance(20));
+    }
+    for _ in 0..random.between(0, 8).saturating_sub(4) {
+        let deaf = random.chance(25);
+        leftover(deaf);
+    }
+    live(&mut random)
+}
+
+/// A child that stays: deaf, or with default actions.
+fn leftover(deaf: bool) {
+    if deaf {
+        crate::roles::deaf_worker();
+    } else if sys::fork().is_none() {
+        sys::block_exactly(0);
+        loop {
+            nix::unistd::pause();
+        }
+    }
+}
+
+/// Takes signals until its time is over or somebody asks for its end, and ends in some way.
+fn live(random: &mut Random) -> ! {
+    let deaf = random.chance(10);
+    let patient = random.chance(20);
+    let time = Duration::from_millis(if patient { 10_000 } else { random.between(0, 1500) });
+    let end = sys::now_ns() + time.as_nanos() as u64;
+    let mut taken = Taken::default();
+    loop {
+        let left = Duration::from_nanos(end.saturating_sub(sys::now_ns()));
+        let Some(got) = sys::wait_signal(u64::MAX, Some(left)) else { break };
+        taken.note(got);
+        match got.signal {
+            libc::SIGUSR1 if deaf => {}
+            libc::SIGUSR1 | libc::SIGTERM => {
+                taken.say();
+                std::process::exit(if random.chance(50) { 75 } else { 0 });
+            }
+            libc::SIGCHLD => crate::roles::reap(),
+            _ => {}
+        }
+    }
+    taken.say();
+    match random.between(0, 3) {
+        0 => std::process::exit(75),
+        1 => std::process::exit(random.between(0, 255) as i32),
+        2 => crate::probe::run(&["die".to_string(), libc::SIGSEGV.to_string()]),
+        _ => {
+            let _ = sys::kill(std::process::id() as i32, libc::SIGKILL);
+            say("SIGKILL did not end me");
+            std::process::exit(70)
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Who comes in from outside: strangers in the namespace, verbs, and those who read the metrics.
+
+use crate::harness::{Guest, Run};
+use crate::random::Random;
+use crate::report::Report;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Strangers at one time.
+const MOST: usize = 4;
+
+pub struct Guests {
+    /// Each, when it is to leave, and whether it stays until then by itself.
+    inside: Vec<(Guest, Instant, bool)>,
+    next: Instant,
+    came: u64,
+    next_verb: Instant,
+    verbs: u64,
+    scraper: Arc<Scraper>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Scraper {
+    over: AtomicBool,
+    scrapes: AtomicU64,
+    faults: Mutex<Vec<String>>,
+}
+
+impl Guests {
+    pub fn begin(port: u16, seed: u64) -> Guests {
+        let scraper = Arc::new(Scraper {
+            over: AtomicBool::new(false),
+            scrapes: AtomicU64::new(0),
+            faults: Mutex::default(),
+        });
+        let theirs = scraper.clone();
+        let thread = std::thread::spawn(move || theirs.scrape(port, &mut Random::new(seed)));
+        let now = Instant::now();
+        Guests {
+            inside: Vec::new(),
+            next: now,
+            came: 0,
+            next_verb: now,
+            verbs: 0,
+            scraper,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn come_and_go(&mut self, run: &Run, random: &mut Random) {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        self.next = now + Duration::from_millis(random.between(100, 2000));
+        if self.inside.len() < MOST {
+            let (role, stays): (&[&str], _) = match random.between(0, 3) {
+                0 => (&["orphans", "10", "0"], false),
+                1 => (&["burst", "30", "0"], false),
+                2 => (&["ignore", "15"], true),
+                _ => (&["pause"], true),
+            };
+            let until = now + Duration::from_millis(random.between(10, 8000));
+            self.inside.push((run.exec(role), until, stays));
+            self.came += 1;
+        }
+    }
+
+    /// A stranger is nobody's business but its own; `clawinit status` always has an answer.
+    pub fn look(&mut self, run: &Run, report: &mut Report) {
+        let now = Instant::now();
+        let mut gone = None;
+        self.inside.retain_mut(|(guest, until, stays)| {
+            if *stays && *until > now && !guest.runs() {
+                gone = Some(guest.out.text());
+            }
+            *until > now
+        });
+        report.take(gone.map(|said| format!("a stranger was ended; it said {said:?}")));
+        if now >= self.next_verb {
+            self.next_verb = now + Duration::from_millis(700);
+            self.verbs += 1;
+            let status = run.verb(&["status", "--json"]);
+            let json = serde_json::from_str::<Value>(&status.out).is_ok();
+            // 3: no child runs at this moment.
+            report.hold(json && [Some(0), Some(3)].contains(&status.code), || {
+                format!("clawinit status: {:?} {}{}", status.code, status.out, status.err)
+            });
+        }
+        report.faults.append(&mut self.scraper.faults.lock().expect("faults"));
+    }
+
+    pub fn end(&mut self, report: &mut Report) {
+        self.inside.clear();
+        self.scraper.over.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(JoinHandle::join);
+        report.hold(ended.is_none_or(|ended| ended.is_ok()), || "the scraper failed".to_string());
+        report.faults.append(&mut self.scraper.faults.lock().expect("faults"));
+        let scrapes = self.scraper.scrapes.load(Ordering::Relaxed);
+        report.row(
+            "from outside",
+            format!(
+                "{scrapes} scrapes, {} times clawinit status, {} strangers",
+                self.verbs, self.came
+            ),
+            "each answered; no stranger touched",
+        );
+    }
+}
+
+impl Scraper {
+    fn scrape(&self, port: u16, random: &mut Random) {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let began = Instant::now();
+        let mut slow = Vec::new();
+        while !self.over.load(Ordering::Relaxed) {
+            match ask(address) {
+                Ok(text) => {
+                    self.scrapes.fetch_add(1, Ordering::Relaxed);
+                    let phases = text
+                        .lines()
+                        .filter(|l| l.starts_with("clawinit_phase{") && l.ends_with(" 1"));
+                    if phases.count() != 1 {
+                        self.fault(format!("the metrics: {text}"));
+                    }
+                }
+                // It is started with the first child.
+                Err(_) if began.elapsed() < Duration::from_secs(5) => {}
+                Err(error) => self.fault(format!("no metrics: {error}")),
+            }
+            if random.chance(10) {
+                slow.extend(TcpStream::connect(address));
+            }
+            if slow.len() > 20 {
+                slow.clear();
+            }
+            std::thread::sleep(Duration::from_millis(random.between(20, 500)));
+        }
+    }
+
+    fn fault(&self, what: String) {
+        self.faults.lock().expect("faults").push(what);
+    }
+}
+
+fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let bound = Duration::from_secs(10);
+    let mut connection = TcpStream::connect_timeout(&address, bound)?;
+    connection.set_read_timeout(Some(bound))?;
+    connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    connection.read_to_string(&mut text)?;
+    if !text.starts_with("HTTP/1.1 200") {
+        return Err(std::io::Error::other(text));
+    }
+    Ok(text)
+}
