@@ -14,7 +14,7 @@ use crate::storm::{BLOCKED, Storm};
 use std::time::Duration;
 
 /// What clawinit may be late by, in 99 of 100 cases.
-const LATE_MS: f64 = 50.0;
+pub const LATE_MS: f64 = 50.0;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Grace {
@@ -69,7 +69,7 @@ impl Lateness {
     }
 
     /// What so many of a hundred are not above.
-    fn percentile(&self, percent: usize) -> f64 {
+    pub fn percentile(&self, percent: usize) -> f64 {
         let place = (self.0.len() * percent).div_ceil(100).max(1) - 1;
         self.0[place.min(self.0.len() - 1)]
     }
