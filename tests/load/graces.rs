@@ -74,7 +74,7 @@ impl Lateness {
         self.0[place.min(self.0.len() - 1)]
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let (least, most) = (self.0[0], self.0[self.0.len() - 1]);
         let (half, p99) = (self.percentile(50), self.percentile(99));
         format!("least {least:.2}, p50 {half:.2}, p99 {p99:.2}, most {most:.2} ms")

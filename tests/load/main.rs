@@ -28,6 +28,7 @@ mod account;
 mod control;
 mod graces;
 mod leftovers;
+mod notices;
 mod orphans;
 mod queue;
 mod random;
@@ -70,7 +71,7 @@ const SMALL: Effort = Effort {
 type Scenario = fn(&Effort, u64) -> Report;
 
 /// Each with the number of its seed.
-const SCENARIOS: [(&str, Scenario); 6] = [
+const SCENARIOS: [(&str, Scenario); 7] = [
     ("orphans_under_a_storm_are_all_reaped_and_nothing_grows", |e, seed| {
         orphans::run(e.orphans, seed)
     }),
@@ -81,6 +82,9 @@ const SCENARIOS: [(&str, Scenario); 6] = [
         leftovers::run(e.leftovers, seed)
     }),
     ("a_full_queue_is_told_to_the_sender_and_loses_nothing", |_, seed| queue::run(seed)),
+    ("a_flood_of_notifications_holds_up_no_signal_and_nothing_grows", |e, seed| {
+        notices::run(e.restarts / 3, seed)
+    }),
     ("a_mixture_of_everything_for_some_seconds_keeps_pid_1_as_it_was", |e, seed| {
         soak::run(e.soak, seed)
     }),

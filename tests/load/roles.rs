@@ -7,6 +7,8 @@ use nix::unistd::{Pid, getpid, getppid};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 /// Orphans that lose their parent in one moment.
@@ -16,6 +18,7 @@ const FAMILY: u64 = 50;
 pub fn run(args: &[String]) -> ! {
     match args.first().map(String::as_str) {
         Some("take") => take(&args[1..]),
+        Some("latency") => latency(&args[1..]),
         Some("soak") => crate::soak::child(&args[1]),
         Some("control") => control(&args[1..]),
         _ => crate::probe::run(args),
@@ -95,6 +98,7 @@ fn take(args: &[String]) -> ! {
     for _ in 0..value("leave=").map_or(0, |n| n.parse().expect("a number")) {
         deaf_worker();
     }
+    tell("READY=1");
     say("ready");
     let mut taken = Taken::default();
     loop {
@@ -112,6 +116,16 @@ fn take(args: &[String]) -> ! {
             _ => {}
         }
     }
+}
+
+/// Tells clawinit something of this process (sd_notify(3)), where it listens. Waits until there is
+/// room for it.
+pub fn tell(what: &str) {
+    let Ok(address) = std::env::var("NOTIFY_SOCKET") else { return };
+    let name = address.strip_prefix('@').expect("an abstract name");
+    let address = SocketAddr::from_abstract_name(name).expect("a name");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    let _ = socket.send_to_addr(what.as_bytes(), &address);
 }
 
 /// A child that no signal but SIGKILL ends; those of this process are blocked in it, too.
@@ -216,4 +230,36 @@ fn deaf_with_parent() -> i32 {
         end_with(parent);
         deaf()
     })
+}
+
+/// `latency [flood]`: how long a signal takes that has the time of its sending as its value, in
+/// microseconds; says all of them at its end. `flood`: meanwhile another process of ours tells
+/// clawinit that this one lives, as fast as it takes that.
+fn latency(args: &[String]) -> ! {
+    sys::block_exactly(u64::MAX);
+    tell("READY=1");
+    if args.iter().any(|arg| arg == "flood") && sys::fork().is_none() {
+        sys::block_exactly(0);
+        loop {
+            tell("WATCHDOG=1");
+        }
+    }
+    say("ready");
+    let mut all = Vec::new();
+    loop {
+        let got = sys::wait_signal(u64::MAX, None).expect("no bound");
+        match got.signal {
+            libc::SIGTERM => {
+                say(&json!({ "latency": all }).to_string());
+                std::process::exit(0)
+            }
+            signal if signal >= 32 => all.push(microseconds() - got.value),
+            _ => {}
+        }
+    }
+}
+
+/// The clock's microseconds as far as they fit into a signal's value.
+pub fn microseconds() -> i64 {
+    (sys::now_ns() / 1000 % (1 << 30)) as i64
 }

@@ -11,14 +11,16 @@ use crate::account;
 use crate::harness::{End, Init, Run, free_port};
 use crate::random::Random;
 use crate::report::{Report, Took};
-use crate::roles::{Taken, make_aside, say};
+use crate::roles::{Taken, make_aside, say, tell};
 use crate::seen::Page;
 use crate::storm::{BLOCKED, QUEUED, Sent, Storm, nothing};
 use crate::sys;
 use checks::Checks;
-use clawinit::status::Phase;
+use clawinit::status::{Phase, Timed};
 use guests::Guests;
 use log::Reader;
+use std::io::Write;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -26,7 +28,10 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// What a stop may take beyond its grace: a machine that is busy.
 const STOP_LATE: Duration = Duration::from_millis(500);
 
-const OPTIONS: [&str; 9] = [
+const OPTIONS: [&str; 12] = [
+    "--notify",
+    "--watchdog=700ms",
+    "--start-grace=1500ms",
     "--restart=always",
     "--restart-delay=1ms",
     "--restart-delay-max=50ms",
@@ -57,7 +62,9 @@ pub fn run(time: Duration, seed: u64) -> Report {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let port = free_port();
     let listen = format!("--metrics-listen=127.0.0.1:{port}");
-    let options: Vec<&str> = OPTIONS.into_iter().chain([listen.as_str()]).collect();
+    let served = free_port();
+    let serve = format!("--listen=127.0.0.1:{served}");
+    let options: Vec<&str> = OPTIONS.into_iter().chain([&*listen, &*serve]).collect();
     let init = Init::plain(&options).stderr(writer).flag(BLOCKED);
     let run = init.role(&["soak", &seed.to_string()]);
     let log = Reader::begin(reader, seed);
@@ -65,7 +72,7 @@ pub fn run(time: Duration, seed: u64) -> Report {
     let now = Instant::now();
     let mut mixture = Mixture {
         checks: Checks::begin(&run, time),
-        guests: Guests::begin(port, seed),
+        guests: Guests::begin(port, served, seed),
         run,
         page,
         random: Random::new(seed),
@@ -120,12 +127,18 @@ impl Mixture {
         let stop = Duration::from_nanos(done.at - asked);
         report.hold(stop <= STOP_GRACE + STOP_LATE, || format!("the stop took {stop:?}"));
         report.hold(matches!(done.end, End::Code(_)), || format!("it ended with {:?}", done.end));
+        let last = self.page.now();
+        let own = last.histograms[Timed::Stop as usize].sum;
         report.row(
             "the stop at the end",
-            format!("{} ms, {:?}", stop.as_millis(), done.end),
+            format!(
+                "{} ms, {} of them until clawinit left; {:?}",
+                stop.as_millis(),
+                own.as_millis(),
+                done.end
+            ),
             "2 s of grace, and 500 ms",
         );
-        let last = self.page.now();
         let lines = log.end(&last, &mut report);
         report.row("log", lines, "whole lines; those that nobody read are counted");
         let said = Took::read(&done.out);
@@ -169,20 +182,63 @@ fn leftover(deaf: bool) {
     }
 }
 
-/// Takes signals until its time is over or somebody asks for its end, and ends in some way.
+/// A socket that clawinit has opened (sd_listen_fds(3)).
+fn given_socket() -> Option<TcpListener> {
+    std::env::var_os("LISTEN_FDS")?;
+    let listener = TcpListener::from(sys::own(3));
+    listener.set_nonblocking(true).expect("O_NONBLOCK");
+    Some(listener)
+}
+
+/// How a generation ends where nobody asks for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// It does its work to its end.
+    Works,
+    /// It never says that it is ready.
+    NeverReady,
+    /// It says nothing any more after a while, and does not listen.
+    Hangs,
+    /// It tells clawinit more than anybody wants to know.
+    Chatters,
+}
+
+/// Does its work until its time is over or somebody asks for its end, and ends in some way.
 fn live(random: &mut Random) -> ! {
     let deaf = random.chance(10);
     let patient = random.chance(20);
+    let manner = match random.between(0, 19) {
+        0 => Manner::NeverReady,
+        1 | 2 => Manner::Hangs,
+        3 | 4 => Manner::Chatters,
+        _ => Manner::Works,
+    };
     let time = Duration::from_millis(if patient { 10_000 } else { random.between(0, 1500) });
     let end = sys::now_ns() + time.as_nanos() as u64;
+    let listener = given_socket();
+    if manner != Manner::NeverReady {
+        tell("READY=1\nSTATUS=one of many");
+    }
     let mut taken = Taken::default();
-    loop {
-        let left = Duration::from_nanos(end.saturating_sub(sys::now_ns()));
-        let Some(got) = sys::wait_signal(u64::MAX, Some(left)) else { break };
+    while sys::now_ns() < end || matches!(manner, Manner::NeverReady | Manner::Hangs) {
+        let alive = manner == Manner::Works || manner == Manner::Chatters;
+        if alive {
+            tell("WATCHDOG=1");
+            answer(listener.as_ref());
+        }
+        if manner == Manner::Chatters {
+            (0..200).for_each(|n| tell(&format!("STATUS={n}\nEXTEND_TIMEOUT_USEC=1")));
+        }
+        let Some(got) = sys::wait_signal(u64::MAX, Some(Duration::from_millis(50))) else {
+            continue;
+        };
         taken.note(got);
         match got.signal {
             libc::SIGUSR1 if deaf => {}
             libc::SIGUSR1 | libc::SIGTERM => {
+                if random.chance(50) {
+                    tell("STOPPING=1");
+                }
                 taken.say();
                 std::process::exit(if random.chance(50) { 75 } else { 0 });
             }
@@ -191,14 +247,26 @@ fn live(random: &mut Random) -> ! {
         }
     }
     taken.say();
-    match random.between(0, 3) {
+    match random.between(0, 4) {
         0 => std::process::exit(75),
         1 => std::process::exit(random.between(0, 255) as i32),
         2 => crate::probe::run(&["die".to_string(), libc::SIGSEGV.to_string()]),
+        3 => {
+            tell("WATCHDOG=trigger");
+            let _ = sys::wait_signal(sys::bit(libc::SIGTERM), None);
+            std::process::exit(0)
+        }
         _ => {
             let _ = sys::kill(std::process::id() as i32, libc::SIGKILL);
             say("SIGKILL did not end me");
             std::process::exit(70)
         }
+    }
+}
+
+/// Answers who has connected meanwhile, to this generation or to one before it.
+fn answer(listener: Option<&TcpListener>) {
+    while let Some(Ok((mut client, _))) = listener.map(TcpListener::accept) {
+        let _ = client.write_all(b"here\n");
     }
 }

@@ -74,7 +74,9 @@ impl Checks {
     fn inconsistent(&self, now: &Snapshot) -> Option<String> {
         let phase = now.phase?;
         let child = match phase {
-            Phase::Running | Phase::Stopping | Phase::Restarting => now.child.is_some(),
+            Phase::Running | Phase::Stopping | Phase::Restarting | Phase::Failing => {
+                now.child.is_some()
+            }
             Phase::Starting | Phase::Sweeping | Phase::Backoff => now.child.is_none(),
             Phase::Exited => false,
         };
@@ -147,6 +149,14 @@ impl Checks {
             "a generation for each restart",
         );
         report.row(
+            "what the children said of themselves",
+            format!(
+                "{} notifications, {} of strangers refused; {} generations were not ready in time, {} gave no sign of life",
+                now.notices, now.notices_refused, now.not_ready, now.hung
+            ),
+            "",
+        );
+        report.row(
             "processes",
             format!(
                 "{} orphans and leftovers reaped, {} told to end, {} killed at {} deadlines",
@@ -205,6 +215,10 @@ fn counters(page: &Snapshot) -> impl Iterator<Item = u64> {
         page.swept,
         page.dropped,
         page.exporter_restarts,
+        page.notices,
+        page.notices_refused,
+        page.not_ready,
+        page.hung,
     ];
     let lists = [
         page.restarts.to_vec(),

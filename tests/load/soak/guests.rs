@@ -22,24 +22,32 @@ pub struct Guests {
     next_verb: Instant,
     verbs: u64,
     scraper: Arc<Scraper>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Scraper {
     over: AtomicBool,
     scrapes: AtomicU64,
+    /// Clients of the child's socket, and how long one of them waited at most.
+    clients: AtomicU64,
+    slowest_ms: AtomicU64,
     faults: Mutex<Vec<String>>,
 }
 
 impl Guests {
-    pub fn begin(port: u16, seed: u64) -> Guests {
+    pub fn begin(port: u16, served: u16, seed: u64) -> Guests {
         let scraper = Arc::new(Scraper {
             over: AtomicBool::new(false),
             scrapes: AtomicU64::new(0),
+            clients: AtomicU64::new(0),
+            slowest_ms: AtomicU64::new(0),
             faults: Mutex::default(),
         });
-        let theirs = scraper.clone();
-        let thread = std::thread::spawn(move || theirs.scrape(port, &mut Random::new(seed)));
+        let (theirs, visitors) = (scraper.clone(), scraper.clone());
+        let threads = vec![
+            std::thread::spawn(move || theirs.scrape(port, &mut Random::new(seed))),
+            std::thread::spawn(move || visitors.visit(served, &mut Random::new(seed))),
+        ];
         let now = Instant::now();
         Guests {
             inside: Vec::new(),
@@ -48,7 +56,7 @@ impl Guests {
             next_verb: now,
             verbs: 0,
             scraper,
-            thread: Some(thread),
+            threads,
         }
     }
 
@@ -98,8 +106,9 @@ impl Guests {
     pub fn end(&mut self, report: &mut Report) {
         self.inside.clear();
         self.scraper.over.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().map(JoinHandle::join);
-        report.hold(ended.is_none_or(|ended| ended.is_ok()), || "the scraper failed".to_string());
+        for thread in self.threads.drain(..) {
+            report.hold(thread.join().is_ok(), || "a client failed".to_string());
+        }
         report.faults.append(&mut self.scraper.faults.lock().expect("faults"));
         let scrapes = self.scraper.scrapes.load(Ordering::Relaxed);
         report.row(
@@ -109,6 +118,15 @@ impl Guests {
                 self.verbs, self.came
             ),
             "each answered; no stranger touched",
+        );
+        report.row(
+            "clients of the socket of --listen",
+            format!(
+                "{} answered, the slowest after {} ms",
+                self.scraper.clients.load(Ordering::Relaxed),
+                self.scraper.slowest_ms.load(Ordering::Relaxed)
+            ),
+            "none refused, whatever becomes of the child",
         );
     }
 }
@@ -143,6 +161,25 @@ impl Scraper {
         }
     }
 
+    /// Connects again and again; an answer may take some generations, a refusal is a fault.
+    fn visit(&self, port: u16, random: &mut Random) {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        while !self.over.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            match visit(address) {
+                Ok(true) => {
+                    self.clients.fetch_add(1, Ordering::Relaxed);
+                    let took = began.elapsed().as_millis() as u64;
+                    self.slowest_ms.fetch_max(took, Ordering::Relaxed);
+                }
+                // The child died with the connection in its hands.
+                Ok(false) => {}
+                Err(error) => self.fault(format!("the socket of --listen: {error}")),
+            }
+            std::thread::sleep(Duration::from_millis(random.between(5, 200)));
+        }
+    }
+
     fn fault(&self, what: String) {
         self.faults.lock().expect("faults").push(what);
     }
@@ -159,4 +196,17 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
         return Err(std::io::Error::other(text));
     }
     Ok(text)
+}
+
+/// Whether a client was answered; an error: there was nobody to connect to, or no answer ever.
+fn visit(address: SocketAddr) -> std::io::Result<bool> {
+    let bound = Duration::from_secs(20);
+    let mut connection = TcpStream::connect_timeout(&address, bound)?;
+    connection.set_read_timeout(Some(bound))?;
+    let mut text = String::new();
+    match connection.read_to_string(&mut text) {
+        Ok(_) => Ok(text == "here\n"),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(false),
+        Err(error) => Err(error),
+    }
 }
