@@ -11,8 +11,10 @@ use crate::sys;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What a flood may make a signal later by, in milliseconds: some datagrams are read at once.
-const LATER_MS: f64 = 5.0;
+/// What a flood may make a signal later by, in milliseconds. Some datagrams are read at once, which
+/// takes a fraction of that; but PID 1 does not sleep any more then, and so waits for its turn on a
+/// machine that is busy.
+const LATER_MS: f64 = 50.0;
 
 /// So many signals in peace, and as many under a flood.
 pub fn run(count: u64, seed: u64) -> Report {
@@ -22,7 +24,7 @@ pub fn run(count: u64, seed: u64) -> Report {
     report.row(
         format!("{count} signals from their sender to the child"),
         format!("in peace {}; under a flood of notifications {}", peace.text(), flood.text()),
-        "half of them 5 ms later at most",
+        "half of them 50 ms later at most",
     );
     let (half, held_up) = (peace.percentile(50), flood.percentile(50));
     report.hold(held_up <= half + LATER_MS, || format!("a flood holds signals up: {held_up} ms"));

@@ -120,7 +120,7 @@ impl Mixture {
         let seen = self.page.until(&self.run, "all signals and a child", |now| {
             QUEUED.iter().all(|n| all(n, &now.received)) && now.phase == Some(Phase::Running)
         });
-        self.guests.end(&mut report);
+        self.guests.end(&self.run, &mut report);
         self.checks.end(&self.run, &self.page, &mut report);
         let asked = self.run.term();
         let done = self.run.finish();

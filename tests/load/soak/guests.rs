@@ -1,6 +1,6 @@
 //! Who comes in from outside: strangers in the namespace, verbs, and those who read the metrics.
 
-use crate::harness::{Guest, Run};
+use crate::harness::{Guest, Run, pid_in};
 use crate::random::Random;
 use crate::report::Report;
 use serde_json::Value;
@@ -84,10 +84,13 @@ impl Guests {
         let now = Instant::now();
         let mut gone = None;
         self.inside.retain_mut(|(guest, until, stays)| {
-            if *stays && *until > now && !guest.runs() {
+            if *stays && !guest.runs() {
                 gone = Some(guest.out.text());
             }
-            *until > now
+            if *until < now {
+                see_off(run, guest, *stays);
+            }
+            *until >= now
         });
         report.take(gone.map(|said| format!("a stranger was ended; it said {said:?}")));
         if now >= self.next_verb {
@@ -103,8 +106,10 @@ impl Guests {
         report.faults.append(&mut self.scraper.faults.lock().expect("faults"));
     }
 
-    pub fn end(&mut self, report: &mut Report) {
-        self.inside.clear();
+    pub fn end(&mut self, run: &Run, report: &mut Report) {
+        for (mut guest, _, stays) in self.inside.drain(..) {
+            see_off(run, &mut guest, stays);
+        }
         self.scraper.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             report.hold(thread.join().is_ok(), || "a client failed".to_string());
@@ -129,6 +134,16 @@ impl Guests {
             "none refused, whatever becomes of the child",
         );
     }
+}
+
+/// Ends a stranger who would stay, and waits for its end: the namespace cannot end before all in it
+/// were waited for, by whoever has brought them in.
+fn see_off(run: &Run, guest: &mut Guest, stays: bool) {
+    if stays {
+        let pid = pid_in(&guest.says_prefix("ready")).to_string();
+        run.exec(&["kill", "9", &pid]).code();
+    }
+    guest.code();
 }
 
 impl Scraper {
