@@ -154,7 +154,9 @@ fn measure(
         late_control.push(control_late);
         ends.push(ended);
     }
-    drop(storm.map(Storm::end));
+    if let Some(storm) = storm {
+        storm.end();
+    }
     if grace == Grace::Sweep {
         page.until(&run, "the last generation", |now| now.generation == times as u64 + 1);
         // The grace began with the end of the child, not before it said that it ends.

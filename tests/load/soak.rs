@@ -19,6 +19,7 @@ use checks::Checks;
 use clawinit::status::{Phase, Timed};
 use guests::Guests;
 use log::Reader;
+use nix::fcntl::{FcntlArg, fcntl};
 use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ struct Mixture {
 /// For this long.
 pub fn run(time: Duration, seed: u64) -> Report {
     let (reader, writer) = std::io::pipe().expect("a pipe");
+    // So small that it is full when nobody reads for some seconds.
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("F_SETPIPE_SZ");
     let port = free_port();
     let listen = format!("--metrics-listen=127.0.0.1:{port}");
     let served = free_port();

@@ -29,7 +29,7 @@ impl Reader {
             let mut read = Read::default();
             for line in BufReader::new(pipe).lines() {
                 read.take(&line.unwrap_or_else(|error| error.to_string()));
-                if random.next() % 500 == 0 {
+                if random.between(1, 300) == 1 {
                     read.stalls += 1;
                     std::thread::sleep(Duration::from_millis(random.between(100, 15_000)));
                 }
