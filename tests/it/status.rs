@@ -211,6 +211,8 @@ pub fn older_and_newer_pages_are_read_and_others_are_refused_with_a_way_out() {
         schema::holds(&schema, &seen);
         assert_eq!(seen["version"], "9.8.7", "{seen}");
         assert_eq!(seen["child"]["pid"], 4242, "{seen}");
+        assert_eq!((&seen["ready"], &seen["sockets"]), (&Value::Null, &0.into()), "{seen}");
+        run.verb(&["status", "--ready"]).with(0);
         fits(&run.verb(&["status"]).with(0).out);
     }
     let run = another(&["page", "2", "0", "0"]);
