@@ -128,6 +128,9 @@ pub(super) fn write_now(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
 fn write_with(fd: i32, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let here: libc::c_long = -1; // "the current offset", low and high half
+    // syscall(2) reads longs. The last one lies on the stack, where the half above an int is
+    // whatever was there.
+    let flags = libc::c_long::from(flags);
     // SAFETY: one iovec over readable bytes, which the call only reads.
     let took = unsafe {
         libc::syscall(libc::SYS_pwritev2, fd, &raw const part, 1usize, here, here, flags)
