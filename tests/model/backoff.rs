@@ -76,8 +76,7 @@ fn the_jitter_is_that_of_its_seed() {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            let full =
-                config.restart_delay.saturating_mul(1 << n).min(config.restart_delay_max);
+            let full = config.restart_delay.saturating_mul(1 << n).min(config.restart_delay_max);
             let share = (random % 201) as u32;
             assert_eq!(crashes.delay(&config), full - full / 1000 * share, "{seed}, crash {n}");
         }

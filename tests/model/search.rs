@@ -308,10 +308,9 @@ const STEPS_OF_A_STOP: usize = 4;
 /// under way comes to.
 fn a_stop_ends(config: &Config, node: &Node) {
     let starts: &[Event] = match node.state.phase {
-        Phase::Starting => &[
-            Event::Spawned(7),
-            Event::StartFailed(StartFailure { code: 125, temporary: true }),
-        ],
+        Phase::Starting => {
+            &[Event::Spawned(7), Event::StartFailed(StartFailure { code: 125, temporary: true })]
+        }
         _ => &[Event::DeadlinePassed],
     };
     for start in starts {
