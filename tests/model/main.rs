@@ -1,6 +1,7 @@
 //! The state machine: its whole table by hand, and a search of everything it can come to.
 
 mod backoff;
+mod exit_codes;
 mod invariants;
 mod search;
 #[rustfmt::skip] // a row of the table is a row here
