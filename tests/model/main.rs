@@ -6,3 +6,4 @@ mod invariants;
 mod search;
 #[rustfmt::skip] // a row of the table is a row here
 mod table;
+mod timeless;
