@@ -31,7 +31,8 @@ pub struct State {
     pub gave_up: bool,
     /// What the child says of itself.
     pub readiness: Readiness,
-    /// When it was ready first, in this generation or since it was restarted in place.
+    /// Since when it does its work: when it was ready first, in this generation or since it was
+    /// restarted in place; its start, where nobody tells when it is ready.
     pub ready_since: Option<Duration>,
     /// In `Running`: when a word of the child is due, `READY=1` within the start grace or a sign
     /// of life within the watchdog's time. Its absence is a crash.
@@ -186,14 +187,9 @@ impl State {
         }
     }
 
-    /// How long the generation has been what `--stable-after` asks for at `now`: ready, where it
-    /// can say so; alive otherwise.
+    /// How long it has done its work at `now`, for `--stable-after`.
     pub fn steady(&self, now: Duration) -> Duration {
-        let since = match self.readiness {
-            Readiness::Unknown => Some(self.started),
-            _ => self.ready_since,
-        };
-        since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+        self.ready_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
     /// When SIGKILL follows, or the end of the wait for its effect; in `Backoff` the next

@@ -75,12 +75,15 @@ impl Step<'_> {
                 }
                 state.phase = Phase::Running;
                 state.failed = false;
-                state.ready_since = None;
-                (state.readiness, state.due) = if self.config.knows_readiness() {
-                    (Readiness::NotYet, self.config.start_grace.map(|grace| self.now + grace))
+                if self.config.knows_readiness() {
+                    state.readiness = Readiness::NotYet;
+                    state.ready_since = None;
+                    state.due = self.config.start_grace.map(|grace| self.now + grace);
                 } else {
-                    (Readiness::Unknown, self.config.watchdog.map(|time| self.now + time))
-                };
+                    state.readiness = Readiness::Unknown;
+                    state.ready_since = Some(self.now);
+                    state.due = self.config.watchdog.map(|time| self.now + time);
+                }
                 if let Some(stop) = self.state.stop {
                     self.tell_to_stop(stop);
                 }

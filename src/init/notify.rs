@@ -201,7 +201,8 @@ impl Init {
         let there = state.child.is_some() || matches!(state.phase, Phase::Running);
         let readiness = if there { state.readiness } else { Readiness::Unknown };
         w.set(at::READINESS, readiness as u64);
-        w.time(at::READY_SINCE, state.ready_since.filter(|_| there).unwrap_or_default());
+        let since = state.ready_since.filter(|_| there && readiness != Readiness::Unknown);
+        w.time(at::READY_SINCE, since.unwrap_or_default());
     }
 
     /// The generation is ready, or runs where nobody can know more.

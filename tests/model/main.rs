@@ -3,6 +3,8 @@
 mod backoff;
 mod exit_codes;
 mod invariants;
+#[rustfmt::skip] // a row of the table is a row here
+mod readiness;
 mod search;
 #[rustfmt::skip] // a row of the table is a row here
 mod table;

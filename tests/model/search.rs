@@ -7,15 +7,15 @@
 //! One nanosecond is one tick: a crash delay below a microsecond has no jitter, so the search
 //! is exact.
 
-use clawinit::config::{Config, ExitWhen, KillMode, Manners, RestartMode};
+use clawinit::config::{Config, ExitWhen, KillMode, Manners, RestartMode, RestartStyle};
 use clawinit::core::{
-    Action, Cause, End, Event, KILL_WAIT, Limit, Next, Note, Phase, StartFailure, State, Status,
-    step,
+    Action, Cause, End, Event, KILL_WAIT, Limit, Next, Note, Notice, Phase, StartFailure, State,
+    Status, step,
 };
 use clawinit::signal::Signal;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_nanos(1);
@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_nanos(1);
 const EPOCH: Duration = Duration::from_secs(1_000);
 /// Generations are followed up to this one.
 const GENERATIONS: u32 = 3;
+/// The same where the child speaks, which multiplies the states; `make model` follows more.
+const GENERATIONS_HEARD: u32 = 1;
 
 fn ticks(n: u64) -> Duration {
     TICK * n as u32
@@ -63,6 +65,10 @@ struct Book {
     last: Option<End>,
     /// One crash was too many.
     gave_up: bool,
+    /// It was asked to end for its own failure.
+    failed: bool,
+    /// Since when it does its work, as far as anybody knows.
+    works_since: Option<Duration>,
     /// Whether other processes live that are the machine's to end.
     leftovers: bool,
 }
@@ -97,6 +103,8 @@ fn key(config: &Config, node: &Node) -> u128 {
     let age = (now - state.started.min(now)).min(config.stable_after);
     let stop = state.stop.map(|s| (s.signal, rel(s.at), rel(s.deadline), s.overdue));
     let shape = (std::mem::discriminant(&state.phase), state.child.is_some(), state.generation);
+    let steady = state.steady(now).min(config.stable_after);
+    let words = (state.readiness, state.ready_since.is_some(), steady, state.due.map(rel));
     let mut book = node.book.clone();
     book.stop = book.stop.map(|at| EPOCH - (now - at));
     book.crashes.retain(|at| now - *at <= config.restart_limit.1);
@@ -104,9 +112,11 @@ fn key(config: &Config, node: &Node) -> u128 {
         *at = EPOCH - (now - *at);
     }
     book.in_a_row = book.in_a_row.min(4);
+    book.works_since = book.works_since.map(|at| EPOCH - (now - at).min(config.stable_after));
     let hash = |salt: u8| {
         let mut hasher = DefaultHasher::new();
-        (salt, shape, times, age, stop, state.last, state.cause, &book).hash(&mut hasher);
+        (salt, shape, times, age, stop, words).hash(&mut hasher);
+        (state.last, state.cause, state.failed, &book).hash(&mut hasher);
         u128::from(hasher.finish())
     };
     hash(1) << 64 | hash(2)
@@ -146,6 +156,12 @@ fn events(config: &Config, node: &Node) -> Vec<Event> {
         events.push(Event::Reaped { leftovers: true });
         events.push(Event::Reaped { leftovers: false });
     }
+    let heard = config.hears() && (state.child.is_some() || state.phase == Phase::Running);
+    if heard {
+        let more = Notice::Extend(ticks(5));
+        let all = [Notice::Ready, Notice::Reloading, Notice::Stopping, Notice::Alive];
+        events.extend(all.into_iter().chain([Notice::Failed, more]).map(Event::Notified));
+    }
     events
 }
 
@@ -163,7 +179,7 @@ fn expected_code(config: &Config, book: &Book) -> u8 {
         }
         End::Survived => return 137,
     };
-    let gave_up = book.gave_up && !book.stop_counts;
+    let gave_up = (book.gave_up || book.failed) && !book.stop_counts;
     match config.stop_exit_code {
         Some(wanted) if book.stop_counts && !book.overdue => wanted,
         _ if book.stop_counts && exited && config.restart_codes.contains(code) => 0,
@@ -187,36 +203,70 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
         book.stop.get_or_insert(now);
         book.stop_counts |= !leaving;
     }
-    if let (Event::Restart(_), Phase::Running) = (event, before.phase) {
+    if let (Event::Restart(_), Phase::Running | Phase::Failing { .. }) = (event, before.phase) {
         book.restart_asked = Some(before.generation);
     }
-    let lived = now - before.started.min(now);
     let mut crashed = false;
+    let by_itself = matches!(before.phase, Phase::Running | Phase::Failing { .. });
+    let mut verdict = |book: &mut Book, status: Status| {
+        let works = book.works_since.map_or(Duration::ZERO, |since| now - since);
+        let stable = works >= config.stable_after;
+        let code = status.code();
+        let asks = matches!(status, Status::Exited(c) if config.restart_codes.contains(c));
+        let failed = book.failed || code != 0 && !config.success_codes.contains(code);
+        let comes_back = by_itself
+            && !config.no_restart_codes.contains(code)
+            && match config.restart {
+                RestartMode::Never => false,
+                RestartMode::Request => asks,
+                RestartMode::OnFailure => asks || failed,
+                RestartMode::Always => true,
+            };
+        if stable && (comes_back || matches!(before.phase, Phase::Restarting { .. })) {
+            book.crashes.clear();
+            book.in_a_row = 0;
+        }
+        crashed = comes_back && !(asks && stable && !book.failed);
+    };
     match event {
         Event::ChildExited { status, leftovers } => {
             book.last = Some(End::Reaped(status));
             book.leftovers = leftovers;
-            let stable = lived >= config.stable_after;
-            let code = status.code();
-            let by_itself = before.phase == Phase::Running;
-            let asks = matches!(status, Status::Exited(c) if config.restart_codes.contains(c));
-            let comes_back = by_itself
-                && !config.no_restart_codes.contains(code)
-                && match config.restart {
-                    RestartMode::Never => false,
-                    RestartMode::Request => asks,
-                    RestartMode::OnFailure => {
-                        asks || code != 0 && !config.success_codes.contains(code)
-                    }
-                    RestartMode::Always => true,
-                };
-            if stable && (comes_back || matches!(before.phase, Phase::Restarting { .. })) {
-                book.crashes.clear();
-                book.in_a_row = 0;
-            }
-            crashed = comes_back && !(asks && stable);
+            verdict(&mut book, status);
         }
-        Event::Reaped { leftovers } => book.leftovers = leftovers && before.child.is_none(),
+        Event::Reaped { leftovers } => {
+            book.leftovers = leftovers && before.child.is_none();
+            // Its program had gone on without it, and failed.
+            if let (Phase::Failing { .. }, None, false, Some(End::Reaped(status))) =
+                (before.phase, before.child, leftovers, book.last)
+            {
+                verdict(&mut book, status);
+            }
+        }
+        Event::Spawned(_) => {
+            book.failed = false;
+            book.works_since = (!config.knows_readiness()).then_some(now);
+        }
+        // In place it is a new beginning.
+        Event::Notified(Notice::Ready)
+            if before.phase != Phase::Running
+                && config.restart_style == RestartStyle::InPlace
+                && matches!(
+                    before.phase,
+                    Phase::Restarting { limit: Some(Limit::Kill(_)), .. }
+                ) =>
+        {
+            book.works_since = Some(now);
+            book.restart_asked = None;
+        }
+        Event::Notified(Notice::Ready) if before.phase == Phase::Running => {
+            book.works_since.get_or_insert(now);
+        }
+        Event::Notified(Notice::Failed) if before.phase == Phase::Running => book.failed = true,
+        Event::DeadlinePassed if before.phase == Phase::Running => {
+            assert!(before.due.is_some_and(|due| now >= due), "{}", told("I13: nothing was due"));
+            book.failed = true;
+        }
         Event::StartFailed(failure) => {
             book.last = Some(End::NotStarted(failure.code));
             crashed = before.stop.is_none() && (failure.temporary || before.generation > 0);
@@ -244,6 +294,12 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
     }
     if event == Event::DeadlinePassed
         && matches!(before.phase, Phase::Stopping { limit: Limit::GiveUp(at), .. } if now >= at)
+    {
+        book.last = Some(End::Survived);
+    }
+    if event == Event::DeadlinePassed
+        && matches!(before.phase, Phase::Failing { limit: Some(Limit::GiveUp(at)) } if now >= at)
+        && !config.restarts_after_crashes()
     {
         book.last = Some(End::Survived);
     }
@@ -284,7 +340,8 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
         book.restart_asked = None;
     }
     if let Some(stop) = book.stop {
-        let bound = config.stop_delay + config.stop_grace + KILL_WAIT;
+        let grace = config.stop_grace_max.unwrap_or(config.stop_grace);
+        let bound = config.stop_delay + grace + KILL_WAIT;
         assert!(now <= stop + bound, "{}", told("I6: a stop is done within its bound"));
         assert!(
             matches!(state.phase, Phase::Exited { .. } | Phase::Starting)
@@ -354,6 +411,8 @@ fn search(name: &str, config: &Config) -> usize {
     seen.insert(key(config, &first));
     let mut steps = 0usize;
     let mut exited = 0usize;
+    let more = std::env::var("GENERATIONS_HEARD").ok().and_then(|n| n.parse().ok());
+    let last = if config.hears() { more.unwrap_or(GENERATIONS_HEARD) } else { GENERATIONS };
     while let Some(node) = queue.pop_front() {
         if BROKEN.load(Ordering::Relaxed) {
             return 0;
@@ -373,9 +432,13 @@ fn search(name: &str, config: &Config) -> usize {
                     successors.push(Node { now: node.now + TICK, ..node.clone() });
                 }
             }
+            // Nothing is due, so what matters is only how long it has lived and worked.
             None if node.state.phase == Phase::Running => {
                 let lived = node.now - node.state.started;
-                if lived < config.stable_after + TICK {
+                let works = node.state.steady(node.now);
+                if lived < config.stable_after + TICK
+                    || !works.is_zero() && works < config.stable_after + TICK
+                {
                     successors.push(Node { now: node.now + TICK, ..node.clone() });
                 }
             }
@@ -387,7 +450,7 @@ fn search(name: &str, config: &Config) -> usize {
                 exited += 1;
                 continue;
             }
-            if next.state.generation <= GENERATIONS && seen.insert(key(config, &next)) {
+            if next.state.generation <= last && seen.insert(key(config, &next)) {
                 queue.push_back(next);
             }
         }
@@ -406,7 +469,14 @@ fn every_reachable_state_keeps_the_invariants() {
     success.success_codes.insert(138);
     let mut zero_restarts = small();
     zero_restarts.restart_codes.insert(0);
+    let heard = |config: Config| Config {
+        start_grace: Some(ticks(3)),
+        watchdog: Some(ticks(2)),
+        notify: true,
+        ..config
+    };
     let configs = [
+        ("ready or not", heard(small())),
         ("default", small()),
         ("never", Config { restart: RestartMode::Never, ..small() }),
         ("on-failure", Config { restart: RestartMode::OnFailure, ..no_restart }),
@@ -432,13 +502,38 @@ fn every_reachable_state_keeps_the_invariants() {
             "dumb-init's manners, not PID 1",
             with_small_times(Config::transparent(Manners::DumbInit)),
         ),
+        ("ready or not, always", heard(Config { restart: RestartMode::Always, ..small() })),
+        (
+            "in place, extended",
+            Config {
+                restart_style: RestartStyle::InPlace,
+                restart_grace_max: Some(ticks(5)),
+                stop_grace_max: Some(ticks(6)),
+                watchdog: None,
+                ..heard(small())
+            },
+        ),
+        (
+            "watchdog alone, on-failure",
+            Config {
+                notify: false,
+                start_grace: None,
+                restart: RestartMode::OnFailure,
+                ..heard(small())
+            },
+        ),
+        ("ready or not, exit when all", heard(Config { exit_when: ExitWhen::All, ..small() })),
     ];
+    // One thread for each processor; each takes the next configuration that is left.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let one = || configs.get(next.fetch_add(1, Ordering::Relaxed));
+        std::iter::from_fn(one).map(|(name, config)| search(name, config)).sum::<usize>()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let total: usize = std::thread::scope(|scope| {
-        let halves = configs.chunks(configs.len().div_ceil(2)).map(|half| {
-            scope.spawn(|| half.iter().map(|(name, config)| search(name, config)).sum::<usize>())
-        });
-        let halves: Vec<_> = halves.collect();
-        halves.into_iter().map(|half| half.join().expect("no invariant was broken")).sum()
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        all.into_iter().map(|one| one.join().expect("no invariant was broken")).sum()
     });
     println!("{total} states in all");
     assert!(total > 10_000, "the search shrank to {total} states: what can it not reach any more?");

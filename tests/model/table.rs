@@ -12,17 +12,17 @@ use clawinit::core::{
 use clawinit::signal::Signal;
 use std::time::Duration;
 
-const fn s(seconds: u64) -> Duration {
+pub const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const NOW: Duration = s(100);
+pub const NOW: Duration = s(100);
 
 const KILL_103: Limit = Limit::Kill(s(103));
-const OVER_102: Limit = Limit::GiveUp(s(102));
+pub const OVER_102: Limit = Limit::GiveUp(s(102));
 const LEAVE: Next = Next::Leave;
 
-fn config(exit_when: ExitWhen) -> Config {
+pub fn config(exit_when: ExitWhen) -> Config {
     Config {
         restart_grace: s(20),
         restart_delay: Duration::ZERO,
@@ -32,18 +32,19 @@ fn config(exit_when: ExitWhen) -> Config {
     }
 }
 
-fn state(phase: Phase, child: bool) -> State {
+pub fn state(phase: Phase, child: bool) -> State {
     let mut state = State::new(1);
     state.phase = phase;
     state.child = child.then_some(7);
     state.generation = 2;
     state.started = s(90);
+    state.ready_since = Some(s(90));
     state.last = Some(End::Reaped(Status::Exited(3)));
     state.cause = Some(Cause::Crash);
     state
 }
 
-fn stopped(mut state: State, deadline: u64, overdue: bool) -> State {
+pub fn stopped(mut state: State, deadline: u64, overdue: bool) -> State {
     state.stop = Some(Stop { signal: Signal::TERM, at: NOW, deadline: s(deadline), overdue });
     state
 }
@@ -68,7 +69,7 @@ fn events() -> [(&'static str, Event); 13] {
     ]
 }
 
-fn show(actions: &[Action], phase: Phase) -> String {
+pub fn show(actions: &[Action], phase: Phase) -> String {
     let left: Vec<String> = actions.iter().map(show_action).collect();
     format!("{} | {}", left.join(", "), show_phase(phase)).trim().to_owned()
 }
@@ -144,7 +145,11 @@ fn show_phase(phase: Phase) -> String {
 
 /// Runs one row of the table and says what differs.
 fn row(name: &str, start: State, exit_when: ExitWhen, expected: [&str; 13]) {
-    let config = config(exit_when);
+    row_of(name, start, &config(exit_when), expected);
+}
+
+/// The same with a configuration of its own.
+pub fn row_of(name: &str, start: State, config: &Config, expected: [&str; 13]) {
     let mut wrong = String::new();
     for ((event_name, event), expected) in events().into_iter().zip(expected) {
         let mut state = start;
@@ -152,7 +157,7 @@ fn row(name: &str, start: State, exit_when: ExitWhen, expected: [&str; 13]) {
             Event::DeadlinePassed => start.deadline().unwrap_or(NOW),
             _ => NOW,
         };
-        let actions = step(&config, &mut state, now, event);
+        let actions = step(config, &mut state, now, event);
         let unchanged = actions.as_slice().is_empty() && state.phase == start.phase;
         let got = if unchanged { "-".into() } else { show(actions.as_slice(), state.phase) };
         // A phase that stays is not written again.
