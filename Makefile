@@ -13,6 +13,9 @@
 # make fuzz         what reads bytes of others, on any bytes: TIME=600 seconds a target, TARGET=… for one
 # make mutants      each small change of the state machine: is there a test that notices it?
 # make lint         format, clippy, licences and sources of dependencies, documentation
+# make audit        advisories, yanked and newer versions, what is linked into each binary
+# make miri         Miri over every unit test that it can run (nightly)
+# make sanitize     AddressSanitizer (nightly) and valgrind over what Miri cannot run
 # make setup        installs what all of these need on a Debian machine
 
 ARCH   := $(shell uname -m)
@@ -20,7 +23,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack fuzz mutants lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack fuzz mutants lint audit miri sanitize setup clean
 
 build:
 	@scripts/setup build
@@ -74,6 +77,15 @@ mutants:
 
 lint:
 	@scripts/lint
+
+audit:
+	@scripts/audit
+
+miri:
+	@scripts/miri
+
+sanitize:
+	@scripts/sanitize
 
 setup:
 	@scripts/setup all

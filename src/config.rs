@@ -318,6 +318,14 @@ impl Config {
         self.watchdog_signal.unwrap_or(self.told_to_end())
     }
 
+    /// How long a stop may take beyond the stop delay, and the option that says so.
+    pub fn longest_stop(&self) -> (&'static str, Duration) {
+        match self.stop_grace_max {
+            Some(max) => ("stop-grace-max", max),
+            None => ("stop-grace", self.stop_grace),
+        }
+    }
+
     /// Whether the child, or who asks it, tells when it is ready.
     pub fn knows_readiness(&self) -> bool {
         self.notify || self.ready_url.is_some()

@@ -334,6 +334,28 @@ impl fmt::Display for Cause {
     }
 }
 
+/// What a child failed to do, so that it was asked to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It did not say in time that it is ready (`--start-grace`).
+    NotReady,
+    /// It gave no sign of life, or said itself that it has failed (`--watchdog`).
+    Hung,
+}
+
+impl Fault {
+    /// All of them; each one's place, plus one, is its number on the status page.
+    pub const ALL: [Fault; 2] = [Fault::NotReady, Fault::Hung];
+
+    /// In a word, for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::NotReady => "not-ready",
+            Fault::Hung => "watchdog",
+        }
+    }
+}
+
 /// What the termination report says beyond the state.
 #[derive(Default)]
 pub struct Story {
@@ -349,6 +371,9 @@ pub struct Story {
     pub victims: Vec<(i32, String)>,
     /// Whether the kernel's OOM killer ended the last generation.
     pub oom_killed: bool,
+    /// What the last generation to fail had failed to do; whether that is the last one of all, the
+    /// state knows.
+    pub fault: Option<Fault>,
     /// How long the watched port stayed taken after the last request.
     pub port_release: Option<Duration>,
     /// Who held it still when it was last looked at.
@@ -364,8 +389,16 @@ impl Story {
             _ if state.stop.is_some() => "stop",
             _ if self.limit_reached => "restart-limit",
             Some(End::NotStarted(_)) | None => "start-failed",
-            Some(End::Reaped(_) | End::Survived) => "child-exit",
+            Some(End::Reaped(_) | End::Survived) => {
+                self.last_fault(state).map_or("child-exit", Fault::name)
+            }
         }
+    }
+
+    /// What the last generation had failed to do, where it was asked to end for that.
+    pub fn last_fault(&self, state: &State) -> Option<Fault> {
+        let ran = !matches!(state.last, Some(End::NotStarted(_)));
+        self.fault.filter(|_| state.failed && ran)
     }
 
     /// The termination report, at most 4,096 bytes of JSON.
@@ -384,6 +417,7 @@ impl Story {
             |asker: Option<Asker>| asker.map_or("null".to_owned(), |asker| sender_json(&asker));
         let (stopped_by, restarted_by) = (sender(self.stopped_by), sender(self.restarted_by));
         let victims = self.victims_json();
+        let fault = self.last_fault(state).map(Fault::name);
         let fields = [
             ("version", Value::Text(&env!("CARGO_PKG_VERSION"))),
             ("cause", Value::Text(&cause)),
@@ -395,6 +429,7 @@ impl Story {
             ("killed", Value::Flag(self.killed)),
             ("killed_processes", Value::Json(&victims)),
             ("oom_killed", Value::Flag(self.oom_killed)),
+            ("fault", fault.as_ref().map_or(Value::Null, |fault| Value::Text(fault))),
             ("generations", Value::Number(state.generation.into())),
             ("restarts", Value::Json(&restarts)),
             ("restart_sender", Value::Json(&restarted_by)),
@@ -442,10 +477,11 @@ pub fn kubernetes_wants_one() -> bool {
 }
 
 /// Writes the report whole, in one call. A link in its place is not followed, a pipe without a
-/// reader not waited for. `Ok(false)`: there is nowhere to write it.
+/// reader not waited for. EMLINK: the file has another name, and whoever made this one may want
+/// that file to be written over, which only clawinit may do. `Ok(false)`: there is nowhere to
+/// write it.
 pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errno> {
-    let flags =
-        libc::O_WRONLY | libc::O_TRUNC | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = match place {
         TerminationLog::Off => return Ok(false),
         TerminationLog::IfPresent => match File::open(KUBERNETES, flags) {
@@ -455,6 +491,10 @@ pub fn write_report(place: TerminationLog, report: &Buffer) -> Result<bool, Errn
         },
         TerminationLog::Path(path) => File::open(path, flags | libc::O_CREAT)?,
     };
+    if file.has_another_name() {
+        return Err(Errno(libc::EMLINK));
+    }
+    file.empty();
     match file.write(report.as_bytes()) {
         Ok(all) if all == report.as_bytes().len() => Ok(true),
         short => {
@@ -498,8 +538,17 @@ impl Write for Buffer {
     }
 }
 
-/// Passes text on with control characters escaped, so that a name with a newline in it cannot
-/// forge a line; in JSON also quotes and backslashes (RFC 8259). Cuts it to `left` bytes.
+/// Whether a letter of somebody else's text could act on a terminal, begin another line, or show
+/// other letters than there are: control characters, the separators of lines and paragraphs, and
+/// the marks of direction and their like (CVE-2021-42574).
+pub fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Passes text on with what [`misleads`] escaped, so that a name with a newline in it
+/// cannot forge a line; in JSON also quotes and backslashes (RFC 8259). Cuts it to `left` bytes.
 struct Escaped<'a> {
     to: &'a mut Buffer,
     left: usize,
@@ -527,7 +576,7 @@ impl<'a> Escaped<'a> {
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // Nearly always that is all of it.
-        let plain = text.find(|c: char| c.is_control() || self.json && matches!(c, '"' | '\\'));
+        let plain = text.find(|c| misleads(c) || self.json && matches!(c, '"' | '\\'));
         let plain = plain.unwrap_or(text.len());
         let mut rest = text;
         if plain <= self.left {
@@ -538,7 +587,9 @@ impl Write for Escaped<'_> {
         for c in rest.chars() {
             match c {
                 '"' | '\\' if self.json => self.put(format_args!("\\{c}"), 2)?,
-                c if c.is_control() => self.put(format_args!("\\u{:04x}", c as u32), 6)?,
+                c if misleads(c) => {
+                    self.put(format_args!("\\u{:04x}", c as u32), 6)?;
+                }
                 c => self.put(format_args!("{c}"), c.len_utf8())?,
             }
         }
@@ -601,6 +652,8 @@ mod tests {
     fn a_name_cannot_forge_a_line_or_break_json() {
         assert_eq!(escaped("a\nb\x1b\"\\é", 99, true), "a\\u000ab\\u001b\\\"\\\\é");
         assert_eq!(escaped("a\nb\"\\", 99, false), "a\\u000ab\"\\");
+        // C1's own escape, a line's end to many readers, and a text that reads backwards.
+        assert_eq!(escaped("a\u{9b}2J\u{2028}\u{202e}b", 99, false), "a\\u009b2J\\u2028\\u202eb");
     }
 
     #[test]

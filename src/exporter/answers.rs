@@ -3,8 +3,8 @@
 use super::metrics::{self, Format};
 use super::request::{Method, Request};
 use super::source::Source;
+use crate::status;
 use crate::status::read::Snapshot;
-use crate::status::{self, Phase};
 
 /// An answer, before it is written.
 pub struct Answer {
@@ -18,7 +18,8 @@ const JSON: &str = "application/json";
 
 /// What a client that asks for nothing gets.
 const PATHS: &str = "clawinit's exporter\n\n/metrics  for Prometheus\n/status   what clawinit is \
-                     doing, as JSON\n/health   200 while a generation runs, else 503\n";
+                     doing, as JSON\n/health   200 while a generation runs, else 503\n\
+                     /ready    200 while it is ready, where somebody says so\n";
 
 impl Answer {
     /// The answer to a request.
@@ -27,7 +28,8 @@ impl Answer {
             (Method::Other, _) => Answer::refusal(405),
             (_, "/metrics") => Answer::metrics(request.format, source),
             (_, "/status") => Answer::status(source),
-            (_, "/health") => Answer::health(source),
+            (_, "/health") => Answer::yes_or_no(source, Snapshot::runs),
+            (_, "/ready") => Answer::yes_or_no(source, Snapshot::serves),
             (_, "/") => Answer { status: 200, kind: TEXT, body: PATHS.to_owned() },
             _ => Answer::refusal(404),
         }
@@ -59,10 +61,10 @@ impl Answer {
         }
     }
 
-    fn health(source: &Source) -> Answer {
+    fn yes_or_no(source: &Source, is_well: fn(&Snapshot) -> bool) -> Answer {
         match source.page() {
             Ok(page) => Answer {
-                status: if runs(&page) { 200 } else { 503 },
+                status: if is_well(&page) { 200 } else { 503 },
                 kind: JSON,
                 body: format!("{{\"phase\":\"{}\"}}\n", page.phase_name()),
             },
@@ -87,11 +89,6 @@ impl Answer {
         let body = if method == Method::Head { "" } else { &self.body };
         [head.as_bytes(), body.as_bytes()].concat()
     }
-}
-
-/// A generation runs; with `--exit-when all` it does so without its first process, too.
-pub fn runs(page: &Snapshot) -> bool {
-    page.child.is_some() || page.phase == Some(Phase::Running)
 }
 
 fn reason(status: u16) -> &'static str {

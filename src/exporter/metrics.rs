@@ -1,7 +1,6 @@
 //! The metrics, in Prometheus' text format 0.0.4 and in OpenMetrics 1.0. `docs/metrics.md` lists
 //! them; a test holds the two to each other.
 
-use super::answers::runs;
 use super::source::Counted;
 use crate::census::{Census, Zombies};
 use crate::core::{Cause, End, Status};
@@ -77,8 +76,17 @@ fn life(text: &mut Text, page: &Snapshot, now: Duration) {
     let uptime = now.saturating_sub(page.born);
     text.gauge("clawinit_uptime_seconds", help, Number::Seconds(uptime));
     let help = "How long the generation has run; 0 while none runs.";
-    let uptime = if runs(page) { now.saturating_sub(page.generation_born) } else { Duration::ZERO };
+    let uptime =
+        if page.runs() { now.saturating_sub(page.generation_born) } else { Duration::ZERO };
     text.gauge("clawinit_generation_uptime_seconds", help, Number::Seconds(uptime));
+    if let Some(ready) = page.ready() {
+        let help = "Whether the child is ready.";
+        text.gauge("clawinit_ready", help, Number::Count(ready.into()));
+        let help = "How long the child has been ready; 0 while it is not.";
+        let since = page.ready_since.filter(|_| ready);
+        let time = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        text.gauge("clawinit_ready_seconds", help, Number::Seconds(time));
+    }
 }
 
 fn counts(text: &mut Text, page: &Snapshot) {
@@ -107,6 +115,16 @@ fn counts(text: &mut Text, page: &Snapshot) {
             page.swept,
         ),
         ("clawinit_oom_kills", "Generations that the kernel's OOM killer ended.", page.oom_kills),
+        (
+            "clawinit_start_timeouts",
+            "Generations that were not ready within --start-grace.",
+            page.not_ready,
+        ),
+        (
+            "clawinit_watchdog_expired",
+            "Generations that gave no sign of life within --watchdog.",
+            page.hung,
+        ),
         ("clawinit_log_lines_dropped", "Log lines that nobody read in time.", page.dropped),
         (
             "clawinit_exporter_restarts",
@@ -116,6 +134,11 @@ fn counts(text: &mut Text, page: &Snapshot) {
     ] {
         text.family(name, Kind::Counter, help);
         text.sample("_total", &[], Number::Count(count));
+    }
+    text.family("clawinit_notifications", Kind::Counter, "Notifications that came (sd_notify).");
+    let heard = page.notices.saturating_sub(page.notices_refused);
+    for (result, count) in [("heard", heard), ("refused", page.notices_refused)] {
+        text.sample("_total", &[("result", &result)], Number::Count(count));
     }
     let help = "Leftovers told to end that have not ended yet.";
     text.gauge("clawinit_leftovers", help, Number::Count(page.leftovers));
@@ -412,10 +435,15 @@ mod tests {
         full.deadline = Some(Duration::from_secs(40));
         full.stop = request(20);
         full.port = Some(8888);
+        full.knows_readiness = true;
+        full.notices = 7;
+        full.notices_refused = 3;
+        full.hung = 2;
         full.received[34] = 2;
         full.last = Some(LastEnd {
             end: End::Reaped(Status::Signaled { signal: Signal::KILL, core_dumped: false }),
             oom: false,
+            fault: None,
             generation: 1,
             lived: Duration::ZERO,
             realtime: Duration::from_secs(1_700_000_000),
@@ -456,6 +484,13 @@ mod tests {
             "clawinit_stop_duration_seconds_sum 99.004000000",
             "clawinit_stop_duration_seconds_count 5",
             "clawinit_port_held{port=\"8888\"} 1",
+            "clawinit_ready 0",
+            "clawinit_ready_seconds 0.000000000",
+            "clawinit_phase{phase=\"failing\"} 0",
+            "clawinit_notifications_total{result=\"heard\"} 4",
+            "clawinit_notifications_total{result=\"refused\"} 3",
+            "clawinit_watchdog_expired_total 2",
+            "clawinit_start_timeouts_total 0",
             "clawinit_zombies{parent=\"a\\\\b\\\"c\\nd\",parent_pid=\"2\"} 3",
             "clawinit_zombies_unreaped 54",
             "clawinit_adopted_orphans_oldest_seconds 4.000000000",
@@ -473,7 +508,9 @@ mod tests {
     fn what_is_not_there_is_absent() {
         let nothing = Counted { census: Err("no /proc".to_owned()), port_held: None };
         let text = text(&page(), &nothing, NOW, Format::Plain);
-        for name in ["deadline", "elapsed", "last_exit", "port_held", "processes ", "zombies{"] {
+        for name in
+            ["deadline", "elapsed", "ready", "last_exit", "port_held", "processes ", "zombies{"]
+        {
             assert!(!text.contains(&format!("clawinit_{name}")), "{name} is in\n{text}");
         }
         let limitless = Counted { census: Ok(Census::default()), port_held: None };

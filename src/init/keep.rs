@@ -4,6 +4,7 @@ use super::Init;
 use crate::config::Level;
 use crate::core::{Cause, End, Event, Limit, Phase as CorePhase, Status};
 use crate::kernel::{clock, process};
+use crate::report::Fault;
 use crate::signal::{self, Signal};
 use crate::status::layout as at;
 use crate::status::write::Writer;
@@ -106,6 +107,8 @@ impl Init {
             w.set(at::LEFTOVERS, self.leftovers.pending() as u64);
             w.set(at::DROPPED, self.log.dropped_in_all());
             self.put_readiness(w);
+            let failing = matches!(state.phase, CorePhase::Failing { .. });
+            w.set(at::FAULT, fault(self.story.fault.filter(|_| failing)));
             if let CorePhase::Exited { code } = state.phase {
                 w.set(at::EXIT_CODE, u64::from(code) + 1);
             }
@@ -169,11 +172,14 @@ impl Init {
             End::Survived => (at::END_SURVIVED, 0, false),
         };
         let flags = if core { at::FLAG_CORE } else { 0 } | if oom { at::FLAG_OOM } else { 0 };
-        let generation = self.state.generation + u32::from(matches!(end, End::NotStarted(_)));
+        let started = !matches!(end, End::NotStarted(_));
+        let generation = self.state.generation + u32::from(!started);
+        let last_fault = fault(self.story.fault.filter(|_| self.state.failed && started));
         self.kept.page.update(|w| {
             w.set(at::LAST_KIND, kind);
             w.set(at::LAST_VALUE, value);
             w.set(at::LAST_FLAGS, flags);
+            w.set(at::LAST_FAULT, last_fault);
             w.set(at::LAST_GENERATION, generation.into());
             w.time(at::LAST_LIVED, lived);
             w.time(at::LAST_REALTIME, clock::realtime());
@@ -194,4 +200,9 @@ impl Init {
         }
         self.publish(now);
     }
+}
+
+/// What a generation has failed to do, as the page has it.
+fn fault(fault: Option<Fault>) -> u64 {
+    fault.map_or(0, |fault| fault as u64 + 1)
 }

@@ -168,7 +168,7 @@ impl Init {
             pid => format!("pid {pid}"),
         };
         let said = format_args!(
-            "{who} sent a notification and was not heard: it is not the child, or has ended already"
+            "a notification of {who} was not heard: it is neither the child nor one of its descendants, or has ended already"
         );
         self.log.line(level, "notify-refused", said, &[("pid", Value::Number(pid.into()))]);
     }

@@ -9,7 +9,7 @@ use crate::kernel::signals::Mask;
 use crate::kernel::spawn::{self, Environment, Handed, Program};
 use crate::kernel::{clock, kill, reap};
 use crate::prober::NAME;
-use crate::report::Value;
+use crate::report::{Span, Value};
 use crate::signal::Signal;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl Init {
             Ok(pid) => {
                 (prober.pid, prober.ended, prober.next) = (Some(pid), false, None);
                 let fields = [("pid", Value::Number(pid.into()))];
-                let said = format_args!("--ready-url is asked by pid {pid}");
+                let said = format_args!("pid {pid} asks --ready-url whether the child is ready");
                 self.log.line(Level::Debug, "prober-started", said, &fields);
             }
             Err(failure) => {
@@ -122,8 +122,14 @@ impl Init {
         prober.pid = None;
         if !prober.ended {
             prober.next = Some(clock::monotonic() + DELAY);
-            let fields = [("pid", Value::Number(pid.into()))];
-            let said = format_args!("who asks --ready-url, pid {pid}, {status}; it is asked again");
+            let fields = [
+                ("pid", Value::Number(pid.into())),
+                ("delay_ms", Value::Number(DELAY.as_millis() as i64)),
+            ];
+            let said = format_args!(
+                "the process that asks --ready-url, pid {pid}, {status}; the next one starts in {}",
+                Span(DELAY)
+            );
             self.log.line(Level::Warn, "prober-ended", said, &fields);
         }
     }

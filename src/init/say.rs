@@ -4,12 +4,12 @@ use super::Init;
 use super::act::{NAMED, Round};
 use crate::cli::Refused;
 use crate::config::{KillMode, Level, LogFormat, TerminationLog};
-use crate::core::{Action, Cause, End, Event, Note, Phase, Status};
+use crate::core::{Action, Cause, End, Event, Note, Phase, Readiness, Status};
 use crate::kernel::entry::Start;
 use crate::kernel::signals::{Received, Sender};
 use crate::kernel::spawn::{Failure, Step};
 use crate::kernel::{Errno, clock, descendants, descriptors, process};
-use crate::report::{self, Asker, Log, Span, Value, Words};
+use crate::report::{self, Asker, Fault, Log, Span, Value, Words};
 use crate::signal::Signal;
 use crate::status::{Asked, Timed, layout};
 use std::fmt;
@@ -282,46 +282,66 @@ impl Init {
             }
             Note::Ready { after } => {
                 self.keep_ready();
-                let fields = [("ready_seconds", Value::Seconds(after))];
-                let said = format_args!("the child is ready, after {}", Span(after));
+                let fields = [self.generation_field(), ("ready_seconds", Value::Seconds(after))];
+                let generation = self.state.generation;
+                let said = format_args!(
+                    "generation {generation} is ready, {} after its start",
+                    Span(after)
+                );
                 self.log.line(Level::Info, "ready", said, &fields);
             }
             Note::Reloading => {
-                let said = format_args!("the child reloads");
-                self.log.line(Level::Info, "reloading", said, &[]);
+                let said = format_args!(
+                    "the child starts anew inside its own process (RELOADING=1): not ready until it says so"
+                );
+                self.log.line(Level::Info, "reloading", said, &[self.generation_field()]);
             }
             Note::EndsItself => {
                 self.tell_superior("STOPPING=1");
-                let said = format_args!("the child says that it is about to end");
-                self.log.line(Level::Info, "ends-itself", said, &[]);
+                let said = format_args!(
+                    "the child says that it is about to end (STOPPING=1), which nobody asked it to"
+                );
+                self.log.line(Level::Info, "ends-itself", said, &[self.generation_field()]);
             }
             Note::RestartedInPlace { after } => {
                 self.keep_ready();
-                let fields = [("restart_seconds", Value::Seconds(after))];
+                let fields = [self.generation_field(), ("restart_seconds", Value::Seconds(after))];
                 let said = format_args!(
                     "restarted in place: the child is ready again, {} after the request",
                     Span(after)
                 );
                 self.log.line(Level::Info, "restarted-in-place", said, &fields);
             }
-            Note::NotReady { signal, after } => {
+            Note::NotReady { signal, .. } => {
                 self.kept.page.count(layout::NOT_READY);
-                let why = format!("not ready {} after its start (--start-grace)", Span(after));
-                self.failed("not-ready", &why, signal);
+                let again = match self.state.readiness {
+                    Readiness::Reloading => " again",
+                    _ => "",
+                };
+                let grace = Span(self.config.start_grace.unwrap_or_default());
+                let why = format!("is not ready{again} within {grace} (--start-grace)");
+                self.failed(Fault::NotReady, &why, signal);
             }
             Note::NoSignOfLife(signal) => {
                 self.kept.page.count(layout::HUNG);
-                let time = Span(self.config.watchdog.unwrap_or_default());
-                self.failed("hung", &format!("no sign of life for {time} (--watchdog)"), signal);
+                let time = self.config.watchdog.unwrap_or_default();
+                let why = match self.state.readiness {
+                    Readiness::Stopping => format!(
+                        "said that it was about to end, and has not within {}",
+                        Span(time.max(self.config.restart_grace))
+                    ),
+                    _ => format!("hangs: no WATCHDOG=1 for {} (--watchdog)", Span(time)),
+                };
+                self.failed(Fault::Hung, &why, signal);
             }
             Note::SaysItFailed(signal) => {
                 self.kept.page.count(layout::HUNG);
-                self.failed("hung", "the child says that it has failed (WATCHDOG=trigger)", signal);
+                self.failed(Fault::Hung, "says that it has failed (WATCHDOG=trigger)", signal);
             }
             Note::Extended { within } => {
                 let fields = [("within_seconds", Value::Seconds(within))];
                 let said = format_args!(
-                    "the child asks for more time (EXTEND_TIMEOUT_USEC): SIGKILL in {}",
+                    "the child asks for more time and has it (EXTEND_TIMEOUT_USEC): SIGKILL in {}",
                     Span(within)
                 );
                 self.log.line(Level::Info, "extended", said, &fields);
@@ -351,12 +371,28 @@ impl Init {
     }
 
     /// The child does not do its part, and is asked to end.
-    fn failed(&mut self, event: &str, why: &str, signal: Signal) {
+    fn failed(&mut self, fault: Fault, why: &str, signal: Signal) {
         self.kept.overdue = false;
+        self.story.fault = Some(fault);
         let grace = self.config.restart_grace;
-        let fields = [("signal", Value::Text(&signal)), ("within_seconds", Value::Seconds(grace))];
-        let said = format_args!("{why}: {signal}, and SIGKILL in {}", Span(grace));
-        self.log.line(Level::Error, event, said, &fields);
+        let generation = self.state.generation;
+        let fields = [
+            self.generation_field(),
+            ("signal", Value::Text(&signal)),
+            ("within_seconds", Value::Seconds(grace)),
+        ];
+        let said = format_args!(
+            "generation {generation} {why}; {signal} sent, SIGKILL in {}",
+            Span(grace)
+        );
+        match fault {
+            Fault::NotReady => self.log.line(Level::Error, "not-ready", said, &fields),
+            Fault::Hung => self.log.line(Level::Error, "hung", said, &fields),
+        }
+    }
+
+    fn generation_field(&self) -> (&'static str, Value<'static>) {
+        ("generation", Value::Number(self.state.generation.into()))
     }
 
     /// Whether the kernel has ended the generation for want of memory: a SIGKILL that clawinit

@@ -133,11 +133,12 @@ impl Init {
             self.log.line(Level::Warn, "warning", said, &[]);
         }
         if let Some(platform) = self.config.platform_grace {
-            let (delay, grace) = (self.config.stop_delay, self.config.stop_grace);
+            let delay = self.config.stop_delay;
+            let (option, grace) = self.config.longest_stop();
             if delay + grace >= platform {
                 self.story.grace_does_not_fit = true;
                 let said = format_args!(
-                    "the platform kills after {}, but --stop-delay {} and --stop-grace {} need longer; make them fit, or give it more",
+                    "the platform kills after {}, but --stop-delay {} and --{option} {} need longer; make them fit, or give it more",
                     Span(platform),
                     Span(delay),
                     Span(grace)

@@ -31,6 +31,12 @@ impl File {
         unsafe { libc::ftruncate(self.0, 0) };
     }
 
+    /// Whether it is a regular file that is known by more names than one (link(2)).
+    pub fn has_another_name(&self) -> bool {
+        let stat = stat(self.0);
+        stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_nlink > 1
+    }
+
     /// One read(2): how many bytes it gave, 0 at the end.
     pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         // SAFETY: the buffer is ours, and its length is given.
@@ -67,11 +73,16 @@ pub fn is_there(path: &CStr) -> bool {
 
 /// What a descriptor refers to, as `st_mode & S_IFMT` of inode(7); 0 where it is closed.
 pub(super) fn kind(fd: i32) -> libc::mode_t {
+    stat(fd).st_mode & libc::S_IFMT
+}
+
+/// fstat(2); all zero where the descriptor is closed.
+fn stat(fd: i32) -> libc::stat {
     // SAFETY: plain data, which the kernel fills.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: `stat` is ours; it stays zero where the call fails.
     unsafe { libc::fstat(fd, &raw mut stat) };
-    stat.st_mode & libc::S_IFMT
+    stat
 }
 
 /// Whether standard error leads to systemd's journal: JOURNAL_STREAM names its device and inode

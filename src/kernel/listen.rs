@@ -63,17 +63,25 @@ pub fn unix(path: &str) -> Result<i32, Taken> {
 }
 
 fn bind_path(fd: i32, path: &str) -> Result<(), Taken> {
+    // A socket is made with 0777 less the mask. A chmod(2) of the path could hit what somebody who
+    // may write to the folder has put there since, by a link anything at all.
+    // SAFETY: takes a number.
+    let mask = unsafe { libc::umask(0o111) };
+    let bound = bind_or_replace(fd, path);
+    // SAFETY: takes a number.
+    unsafe { libc::umask(mask) };
+    bound
+}
+
+fn bind_or_replace(fd: i32, path: &str) -> Result<(), Taken> {
     let (place, length) = address(path);
     match bind(fd, &raw const place, length) {
         Err(Errno(libc::EADDRINUSE)) => {
             make_way(path)?;
-            bind(fd, &raw const place, length)?;
+            Ok(bind(fd, &raw const place, length)?)
         }
-        bound => bound?,
+        bound => Ok(bound?),
     }
-    // SAFETY: the address holds the path with a zero byte behind it.
-    unsafe { libc::chmod(place.sun_path.as_ptr(), 0o666) };
-    Ok(())
 }
 
 /// Removes a socket that nobody listens on.

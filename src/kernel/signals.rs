@@ -5,6 +5,7 @@
 
 use super::Errno;
 use crate::signal::Signal;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// A mask as the kernel has it: bit `n - 1` for signal `n`.
@@ -32,12 +33,44 @@ pub struct Received {
 /// The value that our verbs send with their signal: "claw". Every version has the same.
 const VERB: usize = 0x636c_6177;
 
-/// Sends `signal` to a process with the value that says that the sender waits for the outcome
-/// (sigqueue(3)).
-pub fn send_as_verb(pid: i32, signal: Signal) -> Result<(), Errno> {
-    let value = libc::sigval { sival_ptr: VERB as *mut libc::c_void };
-    // SAFETY: touches no memory; the value is a number, and is never followed.
-    Errno::check(i64::from(unsafe { libc::sigqueue(pid, signal.number(), value) })).map(drop)
+/// Sends `signal` to a process with the value that says that the sender waits for the outcome.
+/// `folder` is its `/proc/PID`, opened when it was looked at: the signal goes to that process or
+/// to nobody (pidfd_send_signal(2), Linux 5.1), while its number may be somebody else's by now, or
+/// another's in our PID namespace. A kernel or a filter that does not know the call gets the number.
+pub fn send_as_verb(folder: BorrowedFd, pid: i32, signal: Signal) -> Result<(), Errno> {
+    let info = queued_by_us(signal, VERB);
+    let (folder, number) = (folder.as_raw_fd(), signal.number());
+    // SAFETY: `info` is a whole siginfo_t, which the kernel reads.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, folder, number, &raw const info, 0) };
+    let sent = match Errno::check(sent) {
+        Err(Errno(libc::ENOSYS | libc::EPERM)) => {
+            // SAFETY: as above.
+            let sent =
+                unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, pid, number, &raw const info) };
+            Errno::check(sent)
+        }
+        sent => sent,
+    };
+    sent.map(drop)
+}
+
+/// What sigqueue(3) would send: `si_code`, `si_pid`, `si_uid`, `si_value` of sigaction(2).
+fn queued_by_us(signal: Signal, value: usize) -> libc::siginfo_t {
+    // SAFETY: siginfo_t is plain data.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    info.si_signo = signal.number();
+    info.si_code = libc::SI_QUEUE;
+    // The C library has no name for them: they lie where the kernel's `struct siginfo` of 64-bit
+    // machines has its `_rt`.
+    let fields = (&raw mut info).cast::<u8>();
+    // SAFETY: siginfo_t is 128 bytes long and aligned for all three; getuid cannot fail.
+    unsafe {
+        fields.add(16).cast::<i32>().write(super::process::pid());
+        fields.add(20).cast::<u32>().write(libc::getuid());
+        fields.add(24).cast::<usize>().write(value);
+    }
+    info
 }
 
 /// Who sent a signal (`si_code`, `si_pid`, `si_uid` of sigaction(2)).
@@ -179,4 +212,20 @@ fn take(set: u64, timeout: Option<Duration>) -> Result<Received, Errno> {
         Sender::Kernel
     };
     Ok(Received { signal, sender, info })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_verb_sends_reads_as_queued_by_it() {
+        let info = queued_by_us(Signal::USR1, VERB);
+        assert_eq!((info.si_signo, info.si_code), (Signal::USR1.number(), libc::SI_QUEUE));
+        // SAFETY: SI_QUEUE carries pid, uid and value.
+        let (pid, uid, value) = unsafe { (info.si_pid(), info.si_uid(), info.si_value()) };
+        assert_eq!((pid, value.sival_ptr as usize), (super::super::process::pid(), VERB));
+        // SAFETY: cannot fail, touches no memory.
+        assert_eq!(uid, unsafe { libc::getuid() });
+    }
 }

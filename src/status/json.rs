@@ -4,8 +4,8 @@
 use super::Asked;
 use super::read::{LastEnd, Request, Snapshot};
 use crate::census::Census;
-use crate::core::{End, Status};
-use crate::report::{Timestamp, Value, Words};
+use crate::core::{End, Readiness, Status};
+use crate::report::{Fault, Timestamp, Value, Words, misleads};
 use crate::signal::Signal;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -22,7 +22,16 @@ pub fn render(page: &Snapshot, census: Option<&Census>, now: Duration) -> String
     json.open("child", '{');
     json.put("pid", pid(page.child));
     json.put("command", Value::Text(&Words(&page.command)));
+    let says = Some(&page.status_text).filter(|text| !text.is_empty() && page.child.is_some());
+    json.put("status_text", says.map_or(Value::Null, |text| Value::Text(text)));
     json.close('}');
+    let ready = page.ready();
+    json.put("ready", ready.map_or(Value::Null, Value::Flag));
+    json.put("readiness", Value::Text(&readiness(page.readiness)));
+    let since = page.ready_since.filter(|_| ready == Some(true));
+    json.put("ready_seconds", seconds(since.map(|since| now.saturating_sub(since))));
+    put_fault(&mut json, page.fault);
+    json.put("sockets", Value::Number(page.sockets as i64));
     json.put("uptime_seconds", Value::Seconds(now.saturating_sub(page.born)));
     json.put("started_at", Value::Text(&Timestamp(page.born_realtime)));
     let lived = page.child.map(|_| now.saturating_sub(page.generation_born));
@@ -61,6 +70,10 @@ pub fn render(page: &Snapshot, census: Option<&Census>, now: Duration) -> String
         ("processes_swept", page.swept),
         ("oom_kills", page.oom_kills),
         ("dropped_log_lines", page.dropped),
+        ("start_timeouts", page.not_ready),
+        ("watchdog_expired", page.hung),
+        ("notifications_heard", page.notices.saturating_sub(page.notices_refused)),
+        ("notifications_refused", page.notices_refused),
     ] {
         json.put(name, Value::Number(count as i64));
     }
@@ -105,6 +118,21 @@ fn seconds(time: Option<Duration>) -> Value<'static> {
     time.map_or(Value::Null, Value::Seconds)
 }
 
+fn readiness(readiness: Readiness) -> &'static str {
+    match readiness {
+        Readiness::Unknown => "unknown",
+        Readiness::NotYet => "not-yet",
+        Readiness::Ready => "ready",
+        Readiness::Reloading => "reloading",
+        Readiness::Stopping => "stopping",
+    }
+}
+
+fn put_fault(json: &mut Json, fault: Option<Fault>) {
+    let name = fault.map(Fault::name);
+    json.put("fault", name.as_ref().map_or(Value::Null, |name| Value::Text(name)));
+}
+
 fn last_exit(json: &mut Json, last: &LastEnd) {
     let (reason, code, signal, core_dumped) = match last.end {
         End::Reaped(Status::Exited(code)) => ("exited", Some(code), None, false),
@@ -121,6 +149,7 @@ fn last_exit(json: &mut Json, last: &LastEnd) {
     json.put("signal", signal.as_ref().map_or(Value::Null, |signal| Value::Text(signal)));
     json.put("core_dumped", Value::Flag(core_dumped));
     json.put("oom_killed", Value::Flag(last.oom));
+    put_fault(json, last.fault);
     json.put("lived_seconds", Value::Seconds(last.lived));
     json.put("at", Value::Text(&Timestamp(last.realtime)));
     json.close('}');
@@ -156,6 +185,8 @@ fn settings(json: &mut Json, page: &Snapshot) {
     json.put("stop_grace_seconds", Value::Seconds(page.stop_grace));
     json.put("restart_grace_seconds", Value::Seconds(page.restart_grace));
     json.put("stable_after_seconds", Value::Seconds(page.stable_after));
+    json.put("start_grace_seconds", seconds(page.start_grace));
+    json.put("watchdog_seconds", seconds(page.watchdog));
     let signal = |signal: &'_ Option<Signal>| match signal {
         Some(signal) => signal.to_string(),
         None => String::new(),
@@ -280,7 +311,7 @@ impl Write for Escaped<'_> {
                     self.0.push('\\');
                     self.0.push(c);
                 }
-                c if c.is_control() => write!(self.0, "\\u{:04x}", c as u32)?,
+                c if misleads(c) => write!(self.0, "\\u{:04x}", c as u32)?,
                 c => self.0.push(c),
             }
         }

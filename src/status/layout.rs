@@ -206,9 +206,14 @@ pub const KILL_FOLLOWS: u64 = 1;
 pub const KILL_SENT: u64 = 2;
 /// STATUS= of the child, text with zero bytes behind it.
 pub const STATUS_TEXT: Field = KILL.then(16);
+/// In `failing`, what the generation has failed to do: a place in `report::Fault`, plus one; 0:
+/// nothing.
+pub const FAULT: Field = STATUS_TEXT.then(1);
+/// The same of the generation that ended last.
+pub const LAST_FAULT: Field = FAULT.then(1);
 
 /// How many words are used.
-pub const USED: usize = STATUS_TEXT.at + STATUS_TEXT.words;
+pub const USED: usize = LAST_FAULT.at + LAST_FAULT.words;
 
 const _: () = assert!(USED <= page::WORDS);
 const _: () = assert!(crate::report::Asker::KEPT == REQUEST_COMMAND_WORDS * 8);

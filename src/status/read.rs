@@ -3,7 +3,7 @@
 use super::layout::{self as at, Field};
 use super::{Phase, Timed};
 use crate::core::{End, Readiness, Status};
-use crate::report::Asker;
+use crate::report::{Asker, Fault};
 use crate::signal::{self, Signal};
 use std::fs::File;
 use std::io;
@@ -138,6 +138,8 @@ pub struct Snapshot {
     /// Whether SIGKILL was sent at the deadline of an end; `None`: there is no such deadline, or
     /// the page does not say.
     pub kill_sent: Option<bool>,
+    /// In `failing`, what the generation has failed to do.
+    pub fault: Option<Fault>,
     /// By `Timed`.
     pub histograms: [Histogram; Timed::ALL.len()],
 }
@@ -149,6 +151,8 @@ pub struct LastEnd {
     pub end: End,
     /// Whether the OOM killer did it.
     pub oom: bool,
+    /// What the generation had failed to do, so that it was asked to end.
+    pub fault: Option<Fault>,
     /// Which generation.
     pub generation: u64,
     /// How long it had lived.
@@ -282,12 +286,42 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, Unreadable> {
         sockets: page.get(at::SOCKETS),
         status_text: page.text(at::STATUS_TEXT, u64::MAX),
         kill_sent: page.some(at::KILL).map(|kill| kill == at::KILL_SENT),
+        fault: page.fault(at::FAULT),
         histograms: std::array::from_fn(|i| page.histogram(i)),
     })
 }
 
 /// A page's bytes; what is behind their end reads as 0.
 struct Words<'a>(&'a [u8]);
+
+impl Snapshot {
+    /// Whether the child does its work, in a phase in which it is to; `None`: nobody says.
+    pub fn ready(&self) -> Option<bool> {
+        let is = self.phase == Some(Phase::Running) && self.readiness == Readiness::Ready;
+        self.knows_readiness.then_some(is)
+    }
+
+    /// A generation runs; with `--exit-when all` it does so without its first process, too.
+    pub fn runs(&self) -> bool {
+        self.child.is_some() || self.phase == Some(Phase::Running)
+    }
+
+    /// Whether the child is ready; where nobody says, whether a generation runs.
+    pub fn serves(&self) -> bool {
+        self.ready().unwrap_or_else(|| self.runs())
+    }
+
+    /// Whether the child has asked for more time than its stop or restart had, and got it.
+    pub fn extended(&self) -> bool {
+        let (asked, grace) = match self.phase {
+            Some(Phase::Stopping) => (&self.stop, self.stop_delay + self.stop_grace),
+            Some(Phase::Restarting) => (&self.restart, self.restart_grace),
+            _ => return false,
+        };
+        let given = asked.as_ref().map(|asked| asked.at + grace);
+        self.kill_sent == Some(false) && self.deadline.zip(given).is_some_and(|(at, g)| at > g)
+    }
+}
 
 impl Words<'_> {
     fn word(&self, place: usize) -> u64 {
@@ -339,10 +373,16 @@ impl Words<'_> {
         Some(LastEnd {
             end,
             oom: flags & at::FLAG_OOM != 0,
+            fault: self.fault(at::LAST_FAULT),
             generation: self.get(at::LAST_GENERATION),
             lived: self.time(at::LAST_LIVED),
             realtime: self.time(at::LAST_REALTIME),
         })
+    }
+
+    fn fault(&self, field: Field) -> Option<Fault> {
+        let place = self.some(field)? - 1;
+        Fault::ALL.get(usize::try_from(place).ok()?).copied()
     }
 
     fn request(&self, field: Field) -> Option<Request> {

@@ -6,11 +6,12 @@ mod warnings;
 use super::{USAGE, fail};
 use crate::cli::{self, Origin, Origins, Request};
 use crate::config::{
-    CodeSet, Config, ExitWhen, KillMode, LogFormat, RestartMode, Subreaper, TerminationLog,
+    CodeSet, Config, ExitWhen, KillMode, LogFormat, RestartMode, RestartStyle, Subreaper,
+    TerminationLog,
 };
 use crate::kernel::descriptors;
 use crate::kernel::entry::Start;
-use crate::report::{self, Value, Words};
+use crate::report::{self, Value, Words, misleads};
 use crate::signal::{self, Signal, SignalSet};
 use crate::status::json::Json;
 use std::ffi::CStr;
@@ -156,6 +157,12 @@ pub fn value(config: &Config, name: &str) -> Option<String> {
         "restart-on" => Some(signals(config.restart_on)),
         "restart-signal" => config.restart_signal.map(signal),
         "restart-grace" => Some(duration(config.restart_grace)),
+        "restart-style" => text(match config.restart_style {
+            RestartStyle::Replace => "replace",
+            RestartStyle::InPlace => "in-place",
+        }),
+        "stop-grace-max" => config.stop_grace_max.map(duration),
+        "restart-grace-max" => config.restart_grace_max.map(duration),
         "sweep-grace" => Some(duration(config.sweep_grace)),
         // The first one is the one that the child is told.
         "restart-code" => Some(codes(&config.restart_codes, config.restart_code)),
@@ -173,6 +180,15 @@ pub fn value(config: &Config, name: &str) -> Option<String> {
             Some(format!("{count}/{}", duration(window)))
         }
         "stable-after" => Some(duration(config.stable_after)),
+        "listen" => config.listen.map(words),
+        "listen-env" => config.listen_env.map(words),
+        "notify" => text(yes_or_no(config.notify)),
+        "start-grace" => config.start_grace.map(duration),
+        "watchdog" => config.watchdog.map(duration),
+        "watchdog-signal" => config.watchdog_signal.map(signal),
+        "ready-url" => config.ready_url.map(words),
+        "ready-body" => config.ready_body.map(words),
+        "ready-json" => config.ready_json.map(words),
         "kill-mode" => text(match config.kill_mode {
             KillMode::Mixed => "mixed",
             KillMode::Group => "group",
@@ -194,13 +210,11 @@ pub fn value(config: &Config, name: &str) -> Option<String> {
         }),
         "parent-death-signal" => config.parent_death_signal.map(signal),
         "port" => config.port.map(|port| port.to_string()),
-        "metrics-listen" => {
-            config.metrics_listen.map(|address| Words(address.to_bytes()).to_string())
-        }
+        "metrics-listen" => config.metrics_listen.map(words),
         "termination-log" => match config.termination_log {
             TerminationLog::Off => text("none"),
             TerminationLog::IfPresent => text("/dev/termination-log"),
-            TerminationLog::Path(path) => Some(Words(path.to_bytes()).to_string()),
+            TerminationLog::Path(path) => Some(words(path)),
         },
         "log-format" => text(match config.log_format {
             LogFormat::Text => "text",
@@ -213,6 +227,10 @@ pub fn value(config: &Config, name: &str) -> Option<String> {
         }),
         _ => None,
     }
+}
+
+fn words(text: &CStr) -> String {
+    Words(text.to_bytes()).to_string()
 }
 
 fn yes_or_no(on: bool) -> &'static str {
@@ -340,7 +358,7 @@ fn wrap(text: &mut String, sentence: &str) {
 /// Text from outside, without what could move a cursor or begin another line.
 fn clean(text: &str) -> String {
     text.chars().fold(String::new(), |mut line, letter| {
-        if letter.is_control() {
+        if misleads(letter) {
             line.extend(letter.escape_default());
         } else {
             line.push(letter);

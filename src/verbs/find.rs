@@ -2,13 +2,14 @@
 
 use super::{FAILED, Failure, NO_CLAWINIT, NO_PERMISSION, NOT_RUNNING, USAGE};
 use crate::kernel::entry::Start;
-use crate::kernel::{clock, kill};
+use crate::kernel::{Errno, clock, kill, signals};
 use crate::report::Words;
+use crate::signal::Signal;
 use crate::status::read::{self, Snapshot, Unreadable};
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,6 +37,11 @@ impl Found {
     /// What the page says now; what it said last, when the process has ended.
     pub fn read(&self) -> Result<Snapshot, Failure> {
         read::read(&self.page).map_err(|why| unreadable(self.pid, &why))
+    }
+
+    /// Sends it a signal that says that we wait for the outcome.
+    pub fn send(&self, signal: Signal) -> Result<(), Errno> {
+        signals::send_as_verb(self.folder.as_fd(), self.pid, signal)
     }
 
     /// Whether the process has not ended yet.

@@ -7,7 +7,7 @@ use super::args::{Given, Opt, Usage};
 use super::{FAILED, fail};
 use crate::kernel::descriptors;
 use crate::kernel::entry::Start;
-use crate::report::Span;
+use crate::report::{Span, misleads};
 use http::{Answer, Target};
 use serde_json::Value;
 use std::ffi::CStr;
@@ -178,7 +178,7 @@ fn shown(bytes: &[u8]) -> String {
             break;
         }
         match letter {
-            letter if letter.is_control() => line.extend(letter.escape_default()),
+            letter if misleads(letter) => line.extend(letter.escape_default()),
             letter => line.push(letter),
         }
     }

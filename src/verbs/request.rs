@@ -4,10 +4,10 @@ use super::args::{Given, Opt, Usage};
 use super::find::{self, Found};
 use super::health::Probe;
 use super::{FAILED, Failure, NO_PERMISSION, NOT_RUNNING, TIMEOUT, print, screen};
-use crate::core::{End, KILL_WAIT};
+use crate::core::{Cause, End, KILL_WAIT};
 use crate::kernel::aside::Aside;
 use crate::kernel::entry::Start;
-use crate::kernel::{Errno, clock, signals};
+use crate::kernel::{Errno, clock};
 use crate::report::{Span, Value};
 use crate::signal::Signal;
 use crate::status::json::Json;
@@ -27,7 +27,8 @@ const STOP: Usage = Usage {
             name: TIMEOUT_OPTION,
             value: "D",
             help: "wait this long, then leave with 124 (stop delay\n\
-                   and stop grace, and some seconds)",
+                   and stop grace, what the child extends them by,\n\
+                   and some seconds)",
         },
         Opt { name: "no-wait", value: "", help: "only ask for it" },
         Opt { name: "json", value: "", help: "print one object at the end, and nothing before it" },
@@ -40,7 +41,8 @@ const RESTART: Usage = Usage {
     verb: "restart",
     operand: "",
     about: "Asks the clawinit of this container for a restart of its child, and waits until\n\
-            the new generation has lived --stable-after of clawinit.",
+            the child is ready anew; where nobody says when it is (--notify, --ready-url of\n\
+            clawinit), until the new generation has lived --stable-after.",
     options: &[
         Opt {
             name: "wait-for",
@@ -61,9 +63,10 @@ const RESTART: Usage = Usage {
         Opt {
             name: TIMEOUT_OPTION,
             value: "D",
-            help: "wait this long, then leave with 124 (restart grace\n\
-                   and --stable-after, or 30 s for --wait-for, and\n\
-                   some seconds)",
+            help: "wait this long, then leave with 124 (restart grace,\n\
+                   what the child extends it by, and --start-grace,\n\
+                   30 s without one or for --wait-for, or\n\
+                   --stable-after; and some seconds)",
         },
         Opt { name: "no-wait", value: "", help: "only ask for it" },
         Opt { name: "json", value: "", help: "print one object at the end, and nothing before it" },
@@ -161,14 +164,18 @@ impl Options {
         Ok(options)
     }
 
-    /// How long to wait, when nobody said.
-    fn patience(&self, asked: Asked, page: &Snapshot) -> Duration {
-        let own = match asked {
-            Asked::Stop => page.stop_delay + page.stop_grace,
-            Asked::Restart if self.probe.is_some() => page.restart_grace + ANSWER,
-            Asked::Restart => page.restart_grace + page.stable_after,
+    /// How long to wait for the end that is asked for, and how long for what comes then, when
+    /// nobody said.
+    fn patience(&self, asked: Asked, page: &Snapshot) -> (Duration, Duration) {
+        let (end, then) = match asked {
+            Asked::Stop => (page.stop_delay + page.stop_grace, Duration::ZERO),
+            Asked::Restart if self.probe.is_some() => (page.restart_grace, ANSWER),
+            Asked::Restart if page.knows_readiness => {
+                (page.restart_grace, page.start_grace.unwrap_or(ANSWER))
+            }
+            Asked::Restart => (page.restart_grace, page.stable_after),
         };
-        self.timeout.unwrap_or(own + KILL_WAIT + SLACK)
+        (end, then + KILL_WAIT + SLACK)
     }
 }
 
@@ -186,6 +193,7 @@ struct Told {
     generation: Option<u64>,
     child: Option<i32>,
     exit_code: Option<u8>,
+    ready: Option<bool>,
 }
 
 impl Told {
@@ -194,6 +202,7 @@ impl Told {
         self.generation = Some(page.generation);
         self.child = page.child;
         self.exit_code = page.exit_code;
+        self.ready = page.ready();
     }
 
     fn json(&self, asked: Asked, outcome: &Result<String, Failure>) -> String {
@@ -215,6 +224,7 @@ impl Told {
         json.put("generation", number(self.generation.map(|n| n as i64)));
         json.put("child_pid", number(self.child.map(i64::from)));
         json.put("exit_code", number(self.exit_code.map(i64::from)));
+        json.put("ready", self.ready.map_or(Value::Null, Value::Flag));
         json.put("processes_killed", Value::Number(self.killed as i64));
         json.end() + "\n"
     }
@@ -232,11 +242,13 @@ fn request(
     let before = found.read()?;
     told.keep(&before);
     let since = clock::monotonic();
+    let (end, then) = options.patience(asked, &before);
     let mut wait = Wait {
         asked,
         found: &found,
         since,
-        end: since + options.patience(asked, &before),
+        end: since + options.timeout.unwrap_or(end + then),
+        beyond: options.timeout.is_none().then_some(then),
         target: None,
         questions: options.probe.take().map(Questions::new),
         before,
@@ -251,7 +263,7 @@ fn request(
         let by = asker.map_or("somebody".to_owned(), |asker| asker.to_string());
         if options.wait {
             // What follows cannot depend on it: clawinit may be gone at this moment.
-            let _ = signals::send_as_verb(found.pid, Signal::CHLD);
+            let _ = found.send(Signal::CHLD);
         }
         progress.line(&format!("a stop is under way already, asked for by {by}"))?;
     } else {
@@ -259,7 +271,7 @@ fn request(
         if !found.lives() {
             return Err(Failure::new(NOT_RUNNING, format!("pid {} has just ended", found.pid)));
         }
-        signals::send_as_verb(found.pid, signal).map_err(|errno| refused(found.pid, errno))?;
+        found.send(signal).map_err(|errno| refused(found.pid, errno))?;
         told.signal = Some(signal);
         if !options.wait {
             return Ok(format!("{signal} sent to clawinit, pid {}", found.pid));
@@ -285,6 +297,7 @@ fn request(
             return outcome;
         }
         let page = page?;
+        wait.allow_for_more_time(&page);
         if now >= wait.end {
             told.seconds = Some(now.saturating_sub(since));
             progress.clear()?;
@@ -313,10 +326,16 @@ struct Wait<'a> {
     before: Snapshot,
     since: Duration,
     end: Duration,
+    /// How long to wait beyond the deadline of the end that is asked for; `None`: somebody said
+    /// how long to wait in all.
+    beyond: Option<Duration>,
     /// The new generation, once it was seen alive, and how many restarts had been asked for then.
     target: Option<(u64, u64)>,
     questions: Option<Questions>,
 }
+
+/// The phase, the generation, whether it is the new one, whether there is more time than at first.
+type Key = (Option<Phase>, u64, bool, bool);
 
 /// Where a request stands, for whoever waits.
 struct Moment {
@@ -325,7 +344,7 @@ struct Moment {
     /// The same as a line of its own, with what will follow; empty: it is not worth one.
     line: String,
     /// What has to change for it to be told again.
-    key: (Option<Phase>, u64, bool),
+    key: Key,
     /// How long it may take yet, and how that is called.
     left: Duration,
     until: &'static str,
@@ -407,6 +426,14 @@ impl Wait<'_> {
         }
     }
 
+    /// A child that was given more time for its end is waited for as long.
+    fn allow_for_more_time(&mut self, page: &Snapshot) {
+        if let (Some(beyond), Some(deadline), true) = (self.beyond, page.deadline, page.extended())
+        {
+            self.end = self.end.max(deadline + beyond);
+        }
+    }
+
     /// The process is gone without a word: killed, or by a fault of its own.
     fn gone(&self, why: &str) -> Result<String, Failure> {
         match self.asked {
@@ -459,20 +486,46 @@ impl Wait<'_> {
                 }
             }
         }
-        let child = page.child.filter(|_| page.generation > self.before.generation)?;
+        let in_place = self.in_place(page);
+        let is_new = in_place || page.generation > self.before.generation;
+        let child = page.child.filter(|_| is_new)?;
         self.target.get_or_insert((page.generation, asked_for));
-        let took = Span(page.generation_born.saturating_sub(self.since));
+        if let (Some(Phase::Failing), Some(fault)) = (page.phase, page.fault) {
+            let why = text::fault(fault);
+            let why = format!("not restarted: generation {} is ended: {why}", page.generation);
+            return Some(Err(Failure::new(FAILED, why)));
+        }
+        let since = |at: Option<Duration>| at.map(|at| Span(at.saturating_sub(self.since)));
+        let (took, how) = match since(page.ready_since).filter(|_| in_place) {
+            Some(took) => (took, " in place"),
+            None => (Span(page.generation_born.saturating_sub(self.since)), ""),
+        };
         let lived = now.saturating_sub(page.generation_born);
-        let what = format!("restarted in {took}: generation {}, pid {child}", page.generation);
+        let what = format!("restarted{how} in {took}: generation {}, pid {child}", page.generation);
         match &mut self.questions {
-            Some(questions) => questions
-                .answered(page.generation, now)
-                .then(|| Ok(format!("{what}, answers after {}", Span(lived)))),
+            Some(questions) => {
+                let answered = questions.answered(page.generation, now);
+                let after = Span(if in_place { now.saturating_sub(self.since) } else { lived });
+                answered.then(|| Ok(format!("{what}, answers after {after}")))
+            }
+            None if page.knows_readiness => {
+                let ready = page.ready_since.filter(|_| page.ready() == Some(true))?;
+                let after = Span(ready.saturating_sub(page.generation_born));
+                let after = if in_place { String::new() } else { format!(" after {after}") };
+                Some(Ok(format!("{what}, ready{after}")))
+            }
             None if lived >= page.stable_after => {
                 Some(Ok(format!("{what}, has lived {}", Span(page.stable_after))))
             }
             None => None,
         }
+    }
+
+    /// Whether the child has started anew inside its own process (`--restart-style in-place`): a
+    /// restart by signal is done, and the generation is the same.
+    fn in_place(&self, page: &Snapshot) -> bool {
+        let done = |page: &Snapshot| page.restarts[Cause::Signal as usize];
+        page.generation == self.before.generation && done(page) > done(&self.before)
     }
 
     fn timed_out(&self, page: &Snapshot, now: Duration) -> Failure {
@@ -484,6 +537,9 @@ impl Wait<'_> {
                 "not yet, after {waited}: generation {} has lived {lived}",
                 page.generation
             );
+            if page.ready() == Some(false) {
+                why += " and is not ready";
+            }
         } else if page.requests == self.before.requests && page.phase == self.before.phase {
             let pid = self.found.pid;
             why +=
@@ -498,15 +554,21 @@ impl Wait<'_> {
 
     fn moment(&self, page: &Snapshot, now: Duration) -> Moment {
         let is_new = self.target.is_some();
-        let key = (page.phase, page.generation, is_new);
+        let key = (page.phase, page.generation, is_new, page.extended());
         let over = (self.end.saturating_sub(now), "to the timeout");
         if is_new {
             let label = format!("generation {}", page.generation);
             let child = page.child.unwrap_or(0);
             let stable = (page.generation_born + page.stable_after).saturating_sub(now);
-            let (what, (left, until)) = match self.questions {
-                Some(_) => ("until it answers".to_owned(), over),
-                None => {
+            let (what, (left, until)) = match (&self.questions, page.start_grace) {
+                (Some(_), _) => ("until it answers".to_owned(), over),
+                (None, Some(grace)) if page.knows_readiness => {
+                    let left = (page.generation_born + grace).saturating_sub(now);
+                    let what = format!("until it is ready, within {}", Span(grace));
+                    (what, (left, "of --start-grace"))
+                }
+                (None, None) if page.knows_readiness => ("until it is ready".to_owned(), over),
+                (None, _) => {
                     let after = Span(page.stable_after);
                     (format!("until it has lived {after}"), (stable, "until it counts as stable"))
                 }
@@ -586,7 +648,7 @@ impl Questions {
 /// What is shown meanwhile: a bar on a terminal, a line for each change elsewhere.
 struct Progress {
     silent: bool,
-    key: Option<(Option<Phase>, u64, bool)>,
+    key: Option<Key>,
     /// The longest time left since that began.
     whole: Duration,
     /// What stands in the terminal's line, in letters.
@@ -671,7 +733,7 @@ mod tests {
         Moment {
             label: "stopping".to_owned(),
             line: String::new(),
-            key: (None, 0, false),
+            key: (None, 0, false, false),
             left,
             until: "at most",
         }

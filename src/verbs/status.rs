@@ -12,6 +12,8 @@ use std::ffi::CStr;
 use std::fmt::Write;
 use std::time::Duration;
 
+const READY: &str = "ready";
+
 const OPTIONS: Usage = Usage {
     verb: "status",
     operand: "",
@@ -26,10 +28,17 @@ const OPTIONS: Usage = Usage {
                    elsewhere when something happened; ends with 3 when\n\
                    clawinit ends",
         },
+        Opt {
+            name: READY,
+            value: "",
+            help: "leave with 3 also when the child is not ready; where\n\
+                   nobody says whether it is, one that runs will do",
+        },
         Opt { name: "pid", value: "N", help: "the clawinit of this pid" },
     ],
-    codes: "0 a child runs, 3 none does, or there is no clawinit; 1 no answer,\n\
-            2 wrong usage, 4 not permitted, 5 --pid is no clawinit.",
+    codes: "0 a child runs, and with --ready is ready; 3 not, or there is no\n\
+            clawinit; 1 no answer, 2 wrong usage, 4 not permitted, 5 --pid is no\n\
+            clawinit.",
 };
 
 /// How often the page is looked at: often while its end may come, which takes this process along.
@@ -49,22 +58,23 @@ pub fn run(start: &Start, words: &[&'static CStr]) -> u8 {
         Ok(pid) => pid,
         Err(line) => return OPTIONS.refuse(&line),
     };
-    let show = if given.has("watch") { watch } else { once };
-    let shown = find::find(start, pid).and_then(|found| show(&found, given.has("json")));
+    let as_json = given.has("json");
+    let shown = find::find(start, pid).and_then(|found| {
+        if given.has("watch") {
+            watch(&found, as_json)
+        } else {
+            once(&found, as_json, given.has(READY))
+        }
+    });
     shown.unwrap_or_else(|failure| failure.say("status"))
 }
 
-fn once(found: &Found, as_json: bool) -> Result<u8, Failure> {
+fn once(found: &Found, as_json: bool, wants_ready: bool) -> Result<u8, Failure> {
     let page = found.read()?;
     let (now, census) = (clock::monotonic(), count(found, &page));
     print(&rendered(&page, census.as_ref(), now, as_json, text::WIDTH))?;
-    Ok(code(&page))
-}
-
-/// Whether there is a child: in `running` without one, others go on without it.
-fn code(page: &Snapshot) -> u8 {
-    let runs = page.child.is_some() || page.phase == Some(Phase::Running);
-    if runs { 0 } else { NOT_RUNNING }
+    let well = if wants_ready { page.serves() } else { page.runs() };
+    Ok(if well { 0 } else { NOT_RUNNING })
 }
 
 fn rendered(
@@ -91,7 +101,8 @@ fn count(found: &Found, page: &Snapshot) -> Option<Census> {
 /// What has to change for a reader of lines to be told again.
 fn moment(page: &Snapshot) -> impl PartialEq + use<> {
     let those = (page.requests, page.leftovers, page.escalations, page.exit_code);
-    (page.phase, page.child, page.generation, page.restarts, page.last, those)
+    let own_word = (page.readiness, page.fault, page.extended());
+    (page.phase, page.child, page.generation, page.restarts, page.last, those, own_word)
 }
 
 fn watch(found: &Found, as_json: bool) -> Result<u8, Failure> {

@@ -8,6 +8,9 @@
 
 // The harness and the roles serve tests/it, too, which uses all of them.
 #[allow(dead_code)]
+#[path = "../it/assault.rs"]
+mod assault;
+#[allow(dead_code)]
 #[path = "../it/attack.rs"]
 mod attack;
 #[allow(dead_code)]

@@ -19,6 +19,7 @@ mod kubernetes;
 mod manifests;
 mod openclaw;
 mod podman;
+mod security;
 mod systemd;
 mod troubleshooting;
 
@@ -86,6 +87,10 @@ fn groups() -> Vec<Group> {
             the_termination_message_holds_the_report,
             the_verbs_of_docker_exec_tell_how_it_went_and_docker_cp_has_the_report,
             usage_errors_and_missing_commands_have_their_codes,
+        },
+        group! { security:
+            everything_works_without_a_capability_under_the_default_seccomp_profile,
+            another_user_of_docker_exec_cannot_stop_or_read_it,
         },
         group! { init_path:
             docker_takes_clawinit_for_an_init_of_the_right_kind,

@@ -92,6 +92,18 @@ pub fn the_settings_it_prints_are_taken_back() {
         "--log-format=json",
         "--log-level=trace",
         "--exit-when=all",
+        "--listen=0.0.0.0:8080=http,unix:/run/app.sock",
+        "--listen-env=HTTP_FD",
+        "--notify",
+        "--start-grace=90s",
+        "--watchdog=30s",
+        "--watchdog-signal=ABRT",
+        "--ready-url=http://localhost:8080/ready",
+        "--ready-body=well",
+        "--ready-json=status=ok",
+        "--restart-style=in-place",
+        "--stop-grace-max=2500ms",
+        "--restart-grace-max=2m",
         "true",
     ];
     let first = findings(&words, &[])["settings"].clone();
@@ -108,6 +120,11 @@ pub fn the_settings_it_prints_are_taken_back() {
         assert_eq!(setting["value"], second[name]["value"], "{name}");
     }
     assert_eq!(first["restart-code"]["value"], "9,0,3", "the first one is the child's");
+    for word in words {
+        let name = word.split_once('=').map_or(word, |(name, _)| name);
+        let setting = name.strip_prefix("--").map(|name| &first[name]["value"]);
+        assert!(setting.is_none_or(|value| value.is_string()), "{word}: {setting:?}");
+    }
 }
 
 /// As clawinit itself would find: 126 and 127 there are 1 here.
@@ -184,6 +201,23 @@ pub fn what_will_hurt_is_warned_of() {
         (vec![fit, "--stop-on=INT", "true"], "SIGTERM is not in --stop-on"),
         (vec![fit, "--stop-on=none", "true"], "no signal means stop"),
         (vec![fit, "--restart=never", "--restart-code=3", "true"], "--restart-code does nothing"),
+        (
+            vec!["--notify", "--stop-grace-max=40s", "--platform-grace=30s", "true"],
+            "a stop may take --stop-grace-max 40s, but the platform kills after 30s",
+        ),
+        (vec![fit, "--watchdog=900ms", "true"], "would be taken for hung; write 10s or more"),
+        (
+            vec![fit, "--kill-mode=group", "--listen=[::]:8080", "sh", "-c", "sleep 9; true"],
+            "LISTEN_PID names the shell",
+        ),
+        (
+            vec![fit, "--watchdog=9s", "sh", "-c", "trap : TERM; sleep 9"],
+            "WATCHDOG_PID names the shell",
+        ),
+        (
+            vec![fit, "--kill-mode=group", "--notify", "sh", "-c", "sleep 9; true"],
+            "is heard only while the shell lives",
+        ),
         (vec![fit, &report("no/such/folder"), "true"], "its folder is not there"),
         (vec![fit, &report("link"), "true"], "a link in its place is not followed"),
         (vec![fit, &report(""), "true"], "it is a folder"),
@@ -207,6 +241,9 @@ pub fn what_will_hurt_is_warned_of() {
         vec![fit, &good],
         vec![fit, "--stop-on=TERM", "--restart=never", "true"],
         vec![fit, &report("report"), "true"],
+        vec![fit, "--listen=127.0.0.1:80,unix:/run/app.sock", "--port=80", "true"],
+        vec![fit, "--watchdog=1s", "--notify", "--listen=[::]:80", "sh", "-c", "exec sleep 9"],
+        vec!["--notify", "--stop-grace-max=29s", "--platform-grace=30s", "true"],
     ] {
         let found = warnings(&words, &[]);
         assert!(found.is_empty(), "{words:?}: {found:#?}");
@@ -233,6 +270,12 @@ pub fn the_place_is_looked_at() {
     let user = Init::plain(&user).program(clawinit).with_probe(probe).flag("user=65534");
     let user = asked(user, 0);
     assert!(user.contains("--user 1000: this is user 65534"), "{user}");
+    let (clawinit, probe) = (folder.file("clawinit"), folder.file("probe"));
+    let low = ["check", "--stop-grace=5s", "--listen=0.0.0.0:8080,[::]:81,[::]:80", "--", "true"];
+    let low = Init::plain(&low).program(clawinit).with_probe(probe).flag("user=65534");
+    let low = asked(low, 0);
+    assert!(low.contains("--listen: port 80 is below "), "{low}");
+    assert!(low.contains(", and this user has no CAP_NET_BIND_SERVICE; "), "{low}");
 }
 
 pub fn nothing_is_started_and_nothing_written() {

@@ -709,3 +709,47 @@ pub fn ten_thousand_bad_clients_are_not_noticed_by_pid_1() {
     let took = ms(asked, done.at);
     assert!(took < 1000.0, "the stop took {took} ms: {}", done.text());
 }
+
+pub fn readiness_is_served_and_health_does_not_depend_on_it() {
+    let (init, port) = exporting(&["--notify"]);
+    let role = ["says", "print:ready", "wait:12", "say:READY=1", "wait:15", "exit:0"];
+    let run = listening(init.role(&role).ready());
+    let metrics = scrape(&run, port, "/metrics");
+    for (sample, value) in [
+        ("clawinit_ready", 0.0),
+        ("clawinit_ready_seconds", 0.0),
+        ("clawinit_phase{phase=\"failing\"}", 0.0),
+        ("clawinit_notifications_total{result=\"heard\"}", 0.0),
+        ("clawinit_start_timeouts_total", 0.0),
+        ("clawinit_watchdog_expired_total", 0.0),
+    ] {
+        assert_eq!(metrics.sample(sample), Some(value), "{sample}: {}", metrics.body);
+    }
+    assert_eq!(scrape(&run, port, "/health").status, 200);
+    let ready = scrape(&run, port, "/ready");
+    assert_eq!((ready.status, ready.body.as_str()), (503, "{\"phase\":\"running\"}\n"));
+    run.signal(libc::SIGUSR2);
+    run.until("the child to be ready", || {
+        (scrape(&run, port, "/ready").status == 200).then_some(())
+    });
+    let metrics = scrape(&run, port, "/metrics");
+    assert_eq!(metrics.sample("clawinit_ready"), Some(1.0), "{}", metrics.body);
+    assert!(metrics.sample("clawinit_ready_seconds") > Some(0.0), "{}", metrics.body);
+    let heard = metrics.sample("clawinit_notifications_total{result=\"heard\"}");
+    assert_eq!(heard, Some(1.0), "{}", metrics.body);
+    run.stop().code(0);
+    // Where nobody says it there is no such metric, and a child that runs is ready enough.
+    let (init, port) = exporting(&[]);
+    let run = listening(init.role(&["record", "exit=15:0"]).ready());
+    assert_eq!(scrape(&run, port, "/ready").status, 200);
+    assert!(!scrape(&run, port, "/metrics").body.contains("clawinit_ready"));
+    run.stop().code(0);
+}
+
+pub fn a_child_that_fails_is_a_phase_and_is_counted() {
+    let (init, port) = exporting(&["--watchdog=50ms", "--restart-grace=60s"]);
+    let run = listening(init.role(&["says", "stay"]));
+    let metrics = in_phase(&run, port, "failing");
+    assert_eq!(metrics.sample("clawinit_watchdog_expired_total"), Some(1.0), "{}", metrics.body);
+    assert!(metrics.sample("clawinit_deadline_seconds") > Some(10.0), "{}", metrics.body);
+}

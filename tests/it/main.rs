@@ -4,10 +4,12 @@
 //! another binary to test than the one that cargo has just built. What the tests start is this
 //! binary again, in one of the roles of `probe.rs`.
 
+mod assault;
 mod attack;
 mod harness;
 mod launch;
 mod probe;
+mod probe_notify;
 mod schema;
 mod sys;
 
@@ -25,6 +27,7 @@ mod page;
 mod reaping;
 mod report;
 mod restarting;
+mod security;
 mod signals;
 mod starting;
 mod status;
@@ -336,7 +339,8 @@ fn main() {
     );
     tests!(all, schema;
         shared:
-            what_does_not_fit_a_schema_is_refused;
+            what_does_not_fit_a_schema_is_refused,
+            the_events_of_readiness_fit_the_schema;
         alone:
     );
     tests!(all, health;
@@ -399,7 +403,8 @@ fn main() {
             a_report_of_very_much_is_cut_and_stays_json,
             the_documented_fields_are_those_of_the_report,
             an_older_report_is_replaced_whole,
-            a_report_that_cannot_be_written_changes_no_exit_code;
+            a_report_that_cannot_be_written_changes_no_exit_code,
+            an_end_that_clawinit_asked_for_has_its_cause;
         alone:
     );
     tests!(all, exporter;
@@ -415,6 +420,8 @@ fn main() {
             restarts_keep_the_exporter,
             the_last_scrape_sees_the_stop,
             health_is_503_while_no_generation_runs,
+            readiness_is_served_and_health_does_not_depend_on_it,
+            a_child_that_fails_is_a_phase_and_is_counted,
             exit_when_all_is_not_held_up_by_it,
             the_sweep_leaves_it_alone,
             a_port_in_use_keeps_nothing_from_running,
@@ -455,6 +462,9 @@ fn main() {
     );
     tests!(all, status;
         shared:
+            it_tells_whether_the_child_is_ready_and_what_it_says,
+            without_readiness_a_child_that_runs_is_ready_enough,
+            a_child_that_fails_is_told_with_the_reason,
             it_tells_in_80_columns_what_runs_and_who_asked,
             its_json_fits_the_schema_in_every_phase,
             it_is_found_by_its_own_child,
@@ -473,6 +483,10 @@ fn main() {
     );
     tests!(all, verbs;
         shared:
+            a_restart_waits_until_the_child_is_ready,
+            a_restart_in_place_keeps_the_generation,
+            a_restart_into_a_child_that_is_not_ready_did_not_happen,
+            a_stop_that_the_child_extends_is_shown_with_its_new_deadline,
             a_stop_tells_how_it_went,
             a_stop_from_outside_tells_how_it_went,
             a_stop_that_needed_sigkill_says_so,
@@ -498,6 +512,29 @@ fn main() {
             the_help_of_each_verb_fits_80_columns,
             a_verb_needs_clawinits_own_name;
         alone:
+    );
+    tests!(all, security;
+        shared:
+            a_child_of_another_user_can_do_nothing_to_it,
+            another_user_from_outside_can_do_nothing_to_it,
+            no_signal_from_inside_kills_or_freezes_it,
+            what_a_child_does_to_itself_and_to_the_place_keeps_no_stop_waiting,
+            a_report_writes_over_no_file_of_another_name,
+            a_report_waits_for_no_pipe_and_no_device,
+            no_text_of_others_forges_a_line_of_the_log,
+            every_descriptor_of_its_own_is_close_on_exec,
+            the_child_has_what_clawinit_was_given_and_nothing_of_its_own,
+            a_verb_signals_the_process_that_it_looked_at_and_no_number,
+            the_page_cannot_be_mapped_for_writing,
+            no_variable_is_on_the_page_in_the_log_or_in_an_answer,
+            a_notification_of_anybody_but_the_child_is_not_heard,
+            a_descriptor_that_comes_with_a_notification_is_not_taken,
+            a_listening_socket_changes_nothing_that_is_in_its_place,
+            every_claim_of_the_security_page_has_its_test,
+            the_inventories_of_the_security_page_are_those_of_the_sources;
+        alone:
+            a_flood_of_signals_keeps_neither_a_stop_nor_an_exit_waiting,
+            no_notification_moves_a_deadline_past_the_operators_maximum
     );
     tests!(all, faults;
         shared:
@@ -540,7 +577,10 @@ fn main() {
         all = all
             .into_iter()
             .map(|test| {
-                let needs = test.name().starts_with("costs::the_system_calls");
+                let needs = test.name().starts_with("costs::the_system_calls")
+                    || test.name().starts_with("security::every_descriptor")
+                    || test.name().starts_with("security::a_verb_signals")
+                    || test.name().starts_with("security::a_listening_socket");
                 test.with_ignored_flag(needs)
             })
             .collect();

@@ -55,6 +55,7 @@ pub fn run(args: &[String]) -> ! {
         "named" => named(rest),
         "crowd" => crowd(rest),
         "attack" => attack(rest),
+        "security" => crate::assault::role(rest),
         "verb" => verb(rest),
         "as" => {
             let user = rest[0].parse().expect("a uid");
@@ -63,6 +64,7 @@ pub fn run(args: &[String]) -> ! {
         }
         "several" => several(rest),
         "serve" => serve(rest),
+        "says" => crate::probe_notify::run(rest),
         "page" => page(rest),
         "hold-page" => hold_page(rest),
         "read-page" => crate::page::reader(rest),
@@ -74,7 +76,7 @@ pub fn run(args: &[String]) -> ! {
     }
 }
 
-fn say(line: &str) {
+pub fn say(line: &str) {
     // One write for each line, so that lines of several processes do not mix. Nobody may be
     // listening any more, which is no concern of a role.
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());

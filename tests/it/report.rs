@@ -59,6 +59,7 @@ pub fn the_childs_own_end_is_reported_as_such() {
     assert_eq!(exited["exit_code"], 3, "{exited}");
     assert!(exited["sender"].is_null(), "{exited}");
     assert!(exited["stop_seconds"].is_null(), "{exited}");
+    assert!(exited["fault"].is_null(), "{exited}");
     let (died, _) = report(&[], &["die", "11"], |_| {});
     assert_eq!(died["exit_code"], 139, "{died}");
 }
@@ -185,4 +186,31 @@ pub fn the_documented_fields_are_those_of_the_report() {
     let written: BTreeSet<&str> =
         report.as_object().expect("an object").keys().map(String::as_str).collect();
     assert_eq!(documented, written, "left: docs/log.md; right: the report");
+}
+
+pub fn an_end_that_clawinit_asked_for_has_its_cause() {
+    let (late, done) =
+        report(&["--notify", "--start-grace=50ms"], &["says", "wait:15", "exit:4"], |_| {});
+    assert_eq!((&late["cause"], &late["fault"]), (&"not-ready".into(), &"not-ready".into()));
+    assert_eq!(done.events("exiting")[0]["cause"], "not-ready", "{}", done.text());
+    let (hung, _) = report(&["--watchdog=50ms"], &["says", "wait:15", "exit:4"], |_| {});
+    assert_eq!((&hung["cause"], &hung["fault"]), (&"watchdog".into(), &"watchdog".into()));
+    assert_eq!((&hung["killed"], &hung["exit_code"]), (&false.into(), &4.into()), "{hung}");
+    // One too many of them.
+    let (limit, _) = report(
+        &["--watchdog=30ms", "--restart=always", "--restart-delay=1ms", "--restart-limit=1/60s"],
+        &["says", "wait:15", "exit:4"],
+        |_| {},
+    );
+    assert_eq!((&limit["cause"], &limit["fault"]), (&"restart-limit".into(), &"watchdog".into()));
+    // Earlier ones do not count, and a stop is a stop.
+    let (stop, _) = report(
+        &["--watchdog=200ms", "--restart=always", "--restart-delay=1ms"],
+        &["generations", "1=says,wait:15,exit:4", "*=says,print:ready,alive:15,exit:0"],
+        |run| {
+            ready(run);
+            run.term();
+        },
+    );
+    assert_eq!((&stop["cause"], &stop["fault"]), (&"stop".into(), &Value::Null), "{stop}");
 }

@@ -4,8 +4,9 @@
 //! unless `additionalProperties` allows it. Readers are to take additions of later versions, but
 //! what this version says is to be documented.
 
-use crate::harness::package;
+use crate::harness::{Init, free_port, package};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A schema of `docs/`, by its file's name.
 pub fn load(name: &str) -> Value {
@@ -170,5 +171,84 @@ pub fn what_does_not_fit_a_schema_is_refused() {
         let mut found = Vec::new();
         check(&schema, &schema, &wrong, "$", &mut found);
         assert!(found.iter().any(|line| line.starts_with(why)), "{wrong}: {found:?}, not {why}");
+    }
+}
+
+/// What the log says of readiness, watchdog and restarts in place, and of who asks.
+pub fn the_events_of_readiness_fit_the_schema() {
+    let schema = load("log.schema.json");
+    let port = free_port();
+    let url = format!("--ready-url=http://127.0.0.1:{port}/");
+    let serve = format!("{port}");
+    let debug = "--log-level=debug";
+    let again = ["--restart=always", "--restart-delay=1ms"];
+    let mut seen = BTreeSet::new();
+    let mut runs: Vec<(Vec<&str>, Vec<&str>, &str)> = vec![
+        (
+            vec![debug, "--notify", "--restart-style=in-place", "--stop-grace-max=60s"],
+            vec![
+                "says",
+                "say:READY=1|STATUS=well",
+                "say:RELOADING=1",
+                "say:READY=1",
+                "print:ready",
+                "wait:10",
+                "say:READY=1",
+                "print:again",
+                "wait:15",
+                "say:EXTEND_TIMEOUT_USEC=30000000",
+                "exit:0",
+            ],
+            "again",
+        ),
+        (
+            vec![debug, "--notify", "--start-grace=50ms"],
+            vec![
+                "generations",
+                "1=says,wait:15,exit:1",
+                "*=says,say:READY=1,print:ready,wait:15,exit:0",
+            ],
+            "ready",
+        ),
+        (
+            vec![debug, "--watchdog=300ms"],
+            vec![
+                "generations",
+                "1=says,wait:15,exit:1",
+                "*=says,say:STOPPING=1,print:ready,wait:15,exit:0",
+            ],
+            "ready",
+        ),
+        (vec![debug, &url], vec!["serve", &serve, "200", "record", "exit=15:0"], "ready"),
+    ];
+    for (options, role, last) in &mut runs {
+        options.extend(again);
+        let run = Init::new(options).role(role);
+        if *last == "again" {
+            run.says("ready");
+            run.usr1();
+        }
+        run.says_prefix(last);
+        if role[0] == "serve" {
+            run.event("ready", 1);
+        }
+        let done = run.stop();
+        for event in done.events("") {
+            holds(&schema, &event);
+            seen.insert(event["event"].as_str().expect("a name").to_string());
+        }
+    }
+    for event in [
+        "ready",
+        "reloading",
+        "restarted-in-place",
+        "ends-itself",
+        "not-ready",
+        "hung",
+        "extended",
+        "status",
+        "prober-started",
+    ] {
+        assert!(seen.contains(event), "no {event} in {seen:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! `clawinit status`: what one wants to know at three in the morning, and finding whom to ask.
 
-use crate::harness::{Folder, Init, Run, clawinit, probe};
+use crate::harness::{Folder, Init, Run, clawinit, free_port, probe};
 use crate::{schema, sys};
 use serde_json::Value;
 
@@ -289,4 +289,104 @@ pub fn the_end_of_a_watch_is_clean() {
     sys::kill(run.pid, libc::SIGKILL).expect("kill clawinit");
     let said = watch.finish().with(3);
     assert!(said.out.contains("clawinit is gone, and left no exit code"), "{}", said.out);
+}
+
+#[track_caller]
+fn has(said: &str, wanted: &str) {
+    assert!(said.contains(wanted), "no {wanted:?} in\n{said}");
+}
+
+/// Without the line ends that a narrow page makes.
+fn flat(said: &str) -> String {
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+pub fn it_tells_whether_the_child_is_ready_and_what_it_says() {
+    let schema = schema::load("status.schema.json");
+    let port = free_port();
+    let listen = format!("--listen=127.0.0.1:{port},unix:/tmp/clawinit-test-{port}");
+    let options = ["--notify", "--start-grace=60s", "--watchdog=90s", &listen];
+    let run = Init::new(&options)
+        .role(&[
+            "says",
+            "print:ready",
+            "wait:12",
+            "say:READY=1|STATUS=42\u{9b}clients",
+            "wait:12",
+            "say:RELOADING=1",
+            "wait:12",
+            "say:STOPPING=1",
+            "stay",
+        ])
+        .ready();
+    // Not before the page has said it is the answer that of this moment.
+    let check = |readiness: &str, ready: bool, line: &str| {
+        let seen = status(&run, readiness, |status| status["readiness"] == readiness);
+        schema::holds(&schema, &seen);
+        assert_eq!(seen["ready"], ready, "{seen}");
+        assert_eq!(seen["ready_seconds"].is_number(), ready, "{seen}");
+        // A child that is not ready runs all the same; who wants more asks for it.
+        let said = run.verb(&["status"]).with(0);
+        fits(&said.out);
+        has(&said.out, line);
+        run.verb(&["status", "--ready"]).with(if ready { 0 } else { 3 });
+        run.signal(libc::SIGUSR2);
+        (seen, said.out)
+    };
+    let (seen, said) = check("not-yet", false, "\nready      not yet; ");
+    has(&said, " left of --start-grace 60 s\n");
+    has(&said, "\nwatchdog   a sign of life is due every 90 s\n");
+    has(&said, "\nsockets    2 of --listen\n");
+    assert!(!said.contains("\nsays "), "{said}");
+    assert_eq!((&seen["sockets"], &seen["fault"]), (&2.into(), &Value::Null), "{seen}");
+    assert_eq!(seen["child"]["status_text"], Value::Null, "{seen}");
+    assert_eq!(seen["settings"]["watchdog_seconds"], 90.0, "{seen}");
+    let (seen, said) = check("ready", true, "\nready      for ");
+    has(&said, "\nsays       42\\u009bclients\n");
+    assert_eq!(seen["child"]["status_text"], "42\u{9b}clients", "{seen}");
+    assert_eq!(seen["counters"]["notifications_heard"], 1, "{seen}");
+    check("reloading", false, "\nready      not now; it starts anew inside its own process\n");
+    check("stopping", false, "\nready      no more; it says that it is about to end\n");
+}
+
+pub fn without_readiness_a_child_that_runs_is_ready_enough() {
+    let run = Init::new(&[]).role(&["record"]).ready();
+    let seen = status(&run, "running", |status| status["phase"] == "running");
+    assert_eq!((&seen["ready"], &seen["readiness"]), (&Value::Null, &"unknown".into()), "{seen}");
+    let said = run.verb(&["status", "--ready"]).with(0);
+    for label in ["ready", "watchdog", "says", "sockets", "refused"] {
+        assert!(!said.out.contains(&format!("\n{label} ")), "{}", said.out);
+    }
+    let run = Init::new(&["--restart=always", "--restart-delay=60s"]).role(&["die", "9"]);
+    status(&run, "backoff", |status| status["phase"] == "backoff");
+    run.verb(&["status", "--ready"]).with(3);
+}
+
+pub fn a_child_that_fails_is_told_with_the_reason() {
+    let schema = schema::load("status.schema.json");
+    let late = ["--notify", "--start-grace=50ms", "--restart-grace=60s"];
+    let run = Init::new(&late).role(&["says", "stay"]);
+    let seen = status(&run, "failing", |status| status["phase"] == "failing");
+    schema::holds(&schema, &seen);
+    assert_eq!((&seen["fault"], &seen["ready"]), (&"not-ready".into(), &false.into()), "{seen}");
+    assert_eq!(seen["counters"]["start_timeouts"], 1, "{seen}");
+    assert!(seen["deadline_seconds"].as_f64() > Some(10.0), "{seen}");
+    let said = run.verb(&["status"]).with(0);
+    fits(&said.out);
+    has(&said.out, "phase      failing for ");
+    has(&flat(&said.out), ": it was not ready in time (--start-grace), SIGKILL in 59");
+    run.verb(&["status", "--ready"]).with(3);
+    drop(run);
+
+    let hung = ["--watchdog=50ms", "--restart=always", "--restart-delay=60s"];
+    let run = Init::new(&hung).role(&["says", "wait:15", "exit:3"]);
+    let seen = status(&run, "backoff", |status| status["phase"] == "backoff");
+    schema::holds(&schema, &seen);
+    assert_eq!((&seen["fault"], &seen["ready"]), (&Value::Null, &Value::Null), "{seen}");
+    assert_eq!(seen["last_exit"]["fault"], "watchdog", "{seen}");
+    assert_eq!(seen["counters"]["watchdog_expired"], 1, "{seen}");
+    let said = run.verb(&["status"]).with(3);
+    fits(&said.out);
+    has(&flat(&said.out), ": it hung (--watchdog) restarts ");
+    has(&said.out, "\nwatchdog   a sign of life is due every 50 ms; 1 generation hung so far\n");
 }

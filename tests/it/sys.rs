@@ -256,6 +256,35 @@ pub fn pidfd(pid: i32) -> io::Result<std::os::fd::OwnedFd> {
     Ok(own(fd as i32))
 }
 
+/// Takes a copy of a descriptor of another process (pidfd_getfd(2)), and closes it again.
+pub fn take_descriptor(pid: i32, number: i32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let process = pidfd(pid)?;
+    // SAFETY: integers go in.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    close(fd as i32);
+    Ok(())
+}
+
+/// Maps the first page of a file as others would who share it, and unmaps it.
+pub fn map(file: &std::fs::File, for_writing: bool) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let access = if for_writing { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    // SAFETY: a new mapping at a place that the kernel chooses, of which nobody gets to know.
+    unsafe {
+        let at =
+            libc::mmap(std::ptr::null_mut(), 4096, access, libc::MAP_SHARED, file.as_raw_fd(), 0);
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        libc::munmap(at, 4096);
+    }
+    Ok(())
+}
+
 /// Hangs up the terminal of this path, as when the connection behind it breaks.
 pub fn hang_up(path: &str) -> io::Result<()> {
     use std::os::fd::AsRawFd;

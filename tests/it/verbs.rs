@@ -20,6 +20,7 @@ fn object(said: &str) -> Value {
         "phase",
         "pid",
         "processes_killed",
+        "ready",
         "reason",
         "seconds",
         "signal",
@@ -374,4 +375,110 @@ pub fn the_help_of_each_verb_fits_80_columns() {
 pub fn a_verb_needs_clawinits_own_name() {
     let run: Run = Init::named("tini", &["status"]).alone();
     run.finish_with(127);
+}
+
+/// Says READY=1 when it is told to start, some time later, and leaves for the next one.
+const LATER: &str = "*=says,nap:150,say:READY=1,wait:10,exit:75";
+
+pub fn a_restart_waits_until_the_child_is_ready() {
+    let first = "1=says,say:READY=1,print:ready,wait:10,exit:75";
+    let run = Init::new(&["--notify", "--stable-after", NEVER])
+        .role(&["generations", first, LATER])
+        .ready();
+    let said = run.verb(&["restart"]).with(0);
+    assert!(said.out.contains("generation 2 runs, pid "), "{}", said.out);
+    assert!(said.out.contains("; waiting until it is ready\n"), "{}", said.out);
+    let last = said.out.lines().last().expect("a line");
+    assert!(last.starts_with("restarted in ") && last.contains(": generation 2, pid "), "{last}");
+    assert!(last.contains(", ready after 1") && last.ends_with(" ms"), "{last}");
+    let said = object(&run.verb(&["restart", "--json"]).with(0).out);
+    assert_eq!((&said["happened"], &said["ready"]), (&true.into(), &true.into()), "{said}");
+    assert_eq!(said["generation"], 3, "{said}");
+    assert!(said["seconds"].as_f64().unwrap() >= 0.15, "{said}");
+    drop(run);
+    let run = Init::new(&["--notify", "--start-grace", NEVER])
+        .role(&["generations", first, LATER])
+        .ready();
+    let said = run.verb(&["restart"]).with(0);
+    assert!(said.out.contains("; waiting until it is ready, within 60 s\n"), "{}", said.out);
+}
+
+pub fn a_restart_in_place_keeps_the_generation() {
+    let run = Init::new(&["--notify", "--restart-style", "in-place"])
+        .role(&[
+            "says",
+            "say:READY=1",
+            "print:ready",
+            "wait:10",
+            "nap:100",
+            "say:READY=1",
+            "wait:10",
+            "say:RELOADING=1",
+            "nap:100",
+            "say:READY=1",
+            "wait:10",
+            "exit:75",
+        ])
+        .ready();
+    let said = run.verb(&["restart"]).with(0);
+    assert!(said.out.contains("\nrestarting, SIGKILL in "), "{}", said.out);
+    let last = said.out.lines().last().expect("a line");
+    assert!(last.starts_with("restarted in place in 1"), "{last}");
+    assert!(last.ends_with(": generation 1, pid 2, ready"), "{last}");
+    let said = object(&run.verb(&["restart", "--json"]).with(0).out);
+    assert_eq!((&said["happened"], &said["ready"]), (&true.into(), &true.into()), "{said}");
+    assert_eq!((&said["generation"], &said["child_pid"]), (&1.into(), &2.into()), "{said}");
+    // One that leaves all the same has a successor, which is the one to wait for.
+    let said = run.verb(&["restart"]).with(0);
+    assert!(said.out.contains(": generation 2, pid "), "{}", said.out);
+}
+
+pub fn a_restart_into_a_child_that_is_not_ready_did_not_happen() {
+    let first = "1=says,say:READY=1,print:ready,wait:10,exit:75";
+    for (second, more, why) in [
+        (
+            "2=says,wait:15,exit:0",
+            "--start-grace=100ms",
+            "it was not ready in time (--start-grace)",
+        ),
+        ("2=says,say:WATCHDOG=trigger,wait:15,exit:0", "--start-grace=60s", "it hung (--watchdog)"),
+        // It does not even end when it is told to.
+        ("2=says,stay", "--start-grace=100ms", "it was not ready in time (--start-grace)"),
+        ("2=exit,3", "--start-grace=60s", "exited with 3 after "),
+    ] {
+        let options =
+            ["--notify", "--restart=always", "--restart-delay", NEVER, "--restart-grace=60s", more];
+        let run = Init::new(&options).role(&["generations", first, second]).ready();
+        let said = run.verb(&["restart"]).with(1);
+        let start = "clawinit: restart: not restarted: generation 2 ";
+        assert!(said.err.starts_with(start) && said.err.contains(why), "{second}: {}", said.err);
+    }
+    let run =
+        Init::new(&["--notify"]).role(&["generations", first, "2=says,print:ready,stay"]).ready();
+    let said = run.verb(&["restart", "--timeout", "500ms"]).with(124);
+    assert!(
+        said.err.starts_with("clawinit: restart: not yet, after 500 ms: generation 2 has lived ")
+            && said.err.contains(" and is not ready; "),
+        "{}",
+        said.err
+    );
+}
+
+pub fn a_stop_that_the_child_extends_is_shown_with_its_new_deadline() {
+    let run = Init::new(&["--notify", "--stop-grace=300ms", "--stop-grace-max=60s"])
+        .role(&[
+            "says",
+            "print:ready",
+            "wait:15",
+            "say:EXTEND_TIMEOUT_USEC=30000000",
+            "nap:600",
+            "exit:0",
+        ])
+        .ready();
+    let said = run.verb(&["stop"]).with(0);
+    let wanted = "\nstopping, SIGKILL in 29";
+    assert!(said.out.contains(wanted), "{}", said.out);
+    assert!(said.out.contains(" s (more time, as the child asked)\n"), "{}", said.out);
+    assert!(said.out.ends_with(", exit code 0\n"), "{}", said.out);
+    run.finish_with(0);
 }

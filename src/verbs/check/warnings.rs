@@ -5,6 +5,7 @@ use crate::config::{Config, KillMode, RestartMode, TerminationLog};
 use crate::kernel::{descendants, process};
 use crate::report::Words;
 use crate::signal::Signal;
+use crate::sockets::{self, Place};
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -30,7 +31,20 @@ pub fn warn(
     warnings.extend(grace(config));
     warnings.extend(stop_signals(config));
     warnings.extend(never(config, given));
-    warnings.extend(shell(config, words, script));
+    let shell_text = inline(words).or(script.map(str::to_owned));
+    if let Some(text) = shell_text.filter(|text| !has_word(text, "exec")) {
+        let what = if inline(words).is_some() {
+            "sh -c"
+        } else {
+            "the command is a shell script without exec"
+        };
+        if !has_word(&text, "trap") {
+            warnings.extend(shell(config, what));
+        }
+        warnings.extend(pid_of_the_shell(config));
+    }
+    warnings.extend(low_ports(config));
+    warnings.extend(tight_watchdog(config));
     warnings.extend(user(config));
     warnings.extend(termination_log(config));
     if !descendants::proc_is_ours() {
@@ -40,14 +54,15 @@ pub fn warn(
 }
 
 fn grace(config: &Config) -> Option<String> {
-    let needed = config.stop_delay + config.stop_grace;
+    let (option, grace) = config.longest_stop();
+    let needed = config.stop_delay + grace;
     let what = if config.stop_delay.is_zero() {
-        format!("a stop may take --stop-grace {}", duration(config.stop_grace))
+        format!("a stop may take --{option} {}", duration(grace))
     } else {
         format!(
-            "a stop may take --stop-delay {} and --stop-grace {}",
+            "a stop may take --stop-delay {} and --{option} {}",
             duration(config.stop_delay),
-            duration(config.stop_grace)
+            duration(grace)
         )
     };
     let enough = (needed + MARGIN).as_millis().div_ceil(1000);
@@ -85,25 +100,26 @@ fn never(config: &Config, given: impl Fn(&str) -> bool) -> Vec<String> {
     if config.restart != RestartMode::Never {
         return Vec::new();
     }
-    let those = ["restart-on", "restart-signal", "restart-grace", "restart-code"];
+    let those = [
+        "restart-on",
+        "restart-signal",
+        "restart-grace",
+        "restart-grace-max",
+        "restart-style",
+        "restart-code",
+    ];
     let those = those.iter().filter(|option| given(option));
     those.map(|option| format!("--{option} does nothing: --restart never")).collect()
 }
 
+/// Whether a script has this word: `exec` hands the shell's place and its signals over, `trap`
+/// takes the signals up.
+fn has_word(script: &str, wanted: &str) -> bool {
+    script.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == wanted)
+}
+
 /// A shell in front of the program gets the signals that were meant for it.
-fn shell(config: &Config, words: &[&CStr], script: Option<&str>) -> Option<String> {
-    let (what, text) = match (script, inline(words)) {
-        (_, Some(text)) => ("sh -c", text),
-        (Some(text), None) => ("the command is a shell script without exec", text.to_owned()),
-        (None, None) => return None,
-    };
-    // `exec` hands the signals over, `trap` takes them up.
-    let has = |word: &str| {
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|found| found == word)
-    };
-    if has("exec") || has("trap") {
-        return None;
-    }
+fn shell(config: &Config, what: &str) -> Option<String> {
     let then = match config.kill_mode {
         KillMode::Group => return None,
         KillMode::Process => "the program behind it is told nothing".to_owned(),
@@ -115,6 +131,55 @@ fn shell(config: &Config, words: &[&CStr], script: Option<&str>) -> Option<Strin
     };
     Some(format!(
         "{what}: a shell that stays in front of the program gets its signals and passes none on; SIGTERM and SIGUSR1 end the shell, and {then}; write exec before the last program, or leave the shell out"
+    ))
+}
+
+/// What is addressed to the child by its pid does not reach a program behind it.
+fn pid_of_the_shell(config: &Config) -> Vec<String> {
+    let mut those = Vec::new();
+    if config.listen.is_some() {
+        those.push("--listen: LISTEN_PID names the shell, so that the program behind it does not take the sockets; write exec before it, or use --listen-env".to_owned());
+    }
+    if config.watchdog.is_some() {
+        those.push("--watchdog: WATCHDOG_PID names the shell, so that the program behind it gives no sign of life and is taken for hung; write exec before it".to_owned());
+    } else if config.notify {
+        those.push("--notify: the program behind the shell is heard only while the shell lives; write exec before it".to_owned());
+    }
+    those
+}
+
+/// Ports that this user may not listen on. clawinit makes its sockets before it becomes the user
+/// of `--user`.
+fn low_ports(config: &Config) -> Option<String> {
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let first: u16 = first.ok()?.trim().parse().ok()?;
+    let ports = sockets::known(config.listen).filter_map(|wanted| match wanted.place {
+        Place::Tcp(address) => Some(address.port()),
+        Place::Unix(_) => None,
+    });
+    let low = ports.filter(|port| *port < first).min()?;
+    (!may_bind_low_ports()).then(|| {
+        format!(
+            "--listen: port {low} is below {first}, and this user has no CAP_NET_BIND_SERVICE; write a higher one, add the capability, or set net.ipv4.ip_unprivileged_port_start"
+        )
+    })
+}
+
+/// Whether this process has CAP_NET_BIND_SERVICE (capabilities(7)); where nobody can say, it has.
+fn may_bind_low_ports() -> bool {
+    const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    effective.is_none_or(|set| set & CAP_NET_BIND_SERVICE != 0)
+}
+
+/// A busy machine, a long collection of garbage or a page that comes from a disk takes that long.
+fn tight_watchdog(config: &Config) -> Option<String> {
+    let time = config.watchdog.filter(|time| *time < Duration::from_secs(1))?;
+    Some(format!(
+        "--watchdog {}: a child that only waits for a busy machine would be taken for hung; write 10s or more",
+        duration(time)
     ))
 }
 
