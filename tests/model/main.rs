@@ -6,6 +6,7 @@ mod invariants;
 #[rustfmt::skip] // a row of the table is a row here
 mod readiness;
 mod search;
+mod starts;
 #[rustfmt::skip] // a row of the table is a row here
 mod table;
 mod timeless;
