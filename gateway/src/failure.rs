@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use crate::logging;
+
 /// A wrong option or variable, as clap and every shell tool have it.
 pub const USAGE: u8 = 2;
 /// The start, or what a verb was asked for, did not happen.
@@ -41,15 +43,7 @@ impl Failure {
     /// What is written. It repeats what somebody typed or set, which must begin no line of its own
     /// and move no cursor.
     pub fn text(&self) -> String {
-        let mut text = String::from("openclaw: ");
-        for letter in self.line.chars() {
-            match letter {
-                letter if letter.is_control() => text.extend(letter.escape_default()),
-                letter => text.push(letter),
-            }
-        }
-        text.push('\n');
-        text
+        logging::line("", &self.line)
     }
 }
 

@@ -4,6 +4,7 @@
 //! A reader that does not read must not hold up a stop, so nothing here waits: a line
 //! is written by one write, or dropped, and the next one that fits says how many were.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd as _;
@@ -36,7 +37,7 @@ pub fn start(level: LevelFilter) {
                 Level::Info => "",
                 Level::Debug | Level::Trace => "debug: ",
             };
-            writeln!(line, "openclaw: {mark}{}", record.args())
+            line.write_all(self::line(mark, record.args()).as_bytes())
         })
         .init();
     // The hook of std writes to stderr, however long that takes.
@@ -45,7 +46,21 @@ pub fn start(level: LevelFilter) {
 
 /// Writes one line as a verb's failure looks, at any log level.
 pub fn tell(line: &str) {
-    write(format!("openclaw: {line}\n").as_bytes());
+    write(self::line("", &line).as_bytes());
+}
+
+/// A line as it is written, its end included. What it repeats of a file, of a variable or of
+/// somebody's words begins no line of its own and moves no cursor.
+pub fn line(mark: &str, message: &dyn Display) -> String {
+    let mut line = format!("openclaw: {mark}");
+    for letter in message.to_string().chars() {
+        match letter {
+            letter if letter.is_control() => line.extend(letter.escape_default()),
+            letter => line.push(letter),
+        }
+    }
+    line.push('\n');
+    line
 }
 
 fn write(line: &[u8]) {
@@ -144,5 +159,19 @@ impl Output {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_damaged_file_says_begins_no_line_of_its_own() {
+        let wrong = serde_json::from_str::<crate::state::Status>("\"a\\nopenclaw: b\\u001b\"");
+        let wrong = wrong.expect_err("no status");
+        let line = line("warning: ", &format_args!("damaged ({wrong})"));
+        assert!(line.starts_with("openclaw: warning: damaged (unknown variant `a\\nopenclaw: b"));
+        assert!(!line.trim_end_matches('\n').contains(char::is_control), "{line:?}");
     }
 }

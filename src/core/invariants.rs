@@ -70,7 +70,7 @@ pub fn check(
             "I4: the stop's deadline does not move, but by the child's request and up to the maximum",
             old.deadline == new.deadline
                 || extends
-                    && new.deadline > old.deadline
+                    && new.deadline >= old.deadline
                     && config
                         .stop_grace_max
                         .is_some_and(|max| new.deadline <= new.at + config.stop_delay + max),

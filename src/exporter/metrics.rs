@@ -279,7 +279,8 @@ fn people(text: &mut Text, census: &Census) {
     let oldest = orphans.first().map_or(Duration::ZERO, |orphan| orphan.age);
     text.gauge("clawinit_adopted_orphans_oldest_seconds", help, Number::Seconds(oldest));
     let help = "Resident memory of the adopted orphans.";
-    let memory = orphans.iter().map(|orphan| orphan.resident_bytes).sum();
+    let sizes = orphans.iter().map(|orphan| orphan.resident_bytes);
+    let memory = sizes.fold(0, u64::saturating_add);
     text.gauge("clawinit_adopted_orphans_memory_bytes", help, Number::Count(memory));
     if let Some(count) = census.pids_current {
         let help = "Processes and threads in the control group (pids.current).";
@@ -638,5 +639,17 @@ mod tests {
         let plain = text(&full(), &counted(), NOW, Format::Plain);
         assert!(plain.contains("# TYPE clawinit_restarts_total counter\n"), "{plain}");
         assert!(!plain.contains("# EOF") && !plain.contains("# UNIT"), "{plain}");
+    }
+
+    #[test]
+    fn sizes_that_no_number_holds_together_are_the_largest_there_is() {
+        let mut counted = counted();
+        if let Ok(census) = &mut counted.census {
+            census.orphans =
+                vec![Orphan { resident_bytes: u64::MAX, ..census.orphans[0].clone() }; 2];
+        }
+        let text = text(&full(), &counted, NOW, Format::Plain);
+        let sample = format!("clawinit_adopted_orphans_memory_bytes {}\n", u64::MAX);
+        assert!(text.contains(&sample), "{text}");
     }
 }

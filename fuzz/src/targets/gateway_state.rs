@@ -1,5 +1,6 @@
 //! `state.json` of the gateway, as a disk or a person left it.
 
+use crate::logging;
 use crate::state::{self, Found, State};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +20,8 @@ pub fn gateway_state(data: &[u8]) {
         }
         Found::Damaged(wrong) => {
             assert!(taken.is_none() && !wrong.is_empty());
-            assert!(!wrong.contains(char::is_control), "{wrong:?}");
+            let line = logging::line("warning: ", &format_args!("it is damaged ({wrong})"));
+            assert!(!line.trim_end_matches('\n').contains(char::is_control), "{line:?}");
             assert!(!file.exists(), "it was to be set aside");
             // Nothing is deleted: the bytes are there, under another name.
             let aside: Vec<PathBuf> = std::fs::read_dir(&folder)
