@@ -10,6 +10,8 @@ mod say;
 mod sockets;
 mod start;
 
+pub use say::cannot_block;
+
 use crate::cli::{self, Request};
 use crate::config::{Config, Level};
 use crate::core::{Action, End, Event, State, is_timeless, step};
@@ -20,7 +22,7 @@ use crate::kernel::reap::{self, Reaped};
 use crate::kernel::signals::{self, Mask, Received, Sender};
 use crate::kernel::spawn::Environment;
 use crate::kernel::terminal::Terminal;
-use crate::kernel::{clock, process};
+use crate::kernel::{Errno, clock, process};
 use crate::leftovers::{Leftovers, ToldGroup};
 use crate::report::{Asker, Command, Log, Story};
 use crate::signal::Signal;
@@ -67,7 +69,7 @@ struct Init {
     environment: Environment,
     /// The mask and SIGCHLD's disposition that clawinit was given, for the child.
     mask: Mask,
-    ignores_children: bool,
+    ignores_children: Result<bool, Errno>,
     terminal: Option<Terminal>,
     /// The pid, and process group, of the last child; for the terminal alone.
     last_child: i32,

@@ -53,7 +53,7 @@ impl Init {
             shell: self.shell.as_deref_mut(),
             environment: &mut self.environment,
             mask: self.mask,
-            ignores_children: self.ignores_children,
+            ignores_children: self.ignores_children == Ok(true),
             terminal: self.terminal.filter(|t| t.is_left_to_us(self.last_child)),
             folder: self.folder.as_deref(),
             user: self.config.user,

@@ -42,6 +42,15 @@ pub(super) fn refuse(start: &Start, refused: &Refused) -> u8 {
     refused.code
 }
 
+/// Signals cannot be blocked: those of the kernel and of others would be lost, the end of a child
+/// among them, so nothing is started.
+pub fn cannot_block(errno: Errno) -> u8 {
+    let mut log = Log::new("clawinit", Level::Error, LogFormat::Text);
+    let said = format_args!("cannot block signals: rt_sigprocmask: {errno}");
+    log.line(Level::Error, "start-failed", said, &[]);
+    125
+}
+
 /// The last words of a clawinit that has a fault.
 pub(super) fn panicked(message: &str, place: &dyn fmt::Display) {
     let mut log = Log::new("clawinit", Level::Error, LogFormat::Text);

@@ -68,12 +68,13 @@ impl Received {
 }
 
 /// Blocks every signal and returns the mask that was in force. To be called before anything
-/// else: what arrives from now on waits in the kernel's queue.
-pub fn block_all() -> Mask {
+/// else: what arrives from now on waits in the kernel's queue. An error comes of a filter of system
+/// calls only.
+pub fn block_all() -> Result<Mask, Errno> {
     let all = u64::MAX;
     let mut old = 0u64;
-    // SAFETY: both masks are eight bytes, as the size says. The call cannot fail (sigprocmask(2)).
-    unsafe {
+    // SAFETY: both masks are eight bytes, as the size says.
+    let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
@@ -82,7 +83,7 @@ pub fn block_all() -> Mask {
             MASK_BYTES,
         )
     };
-    Mask(old)
+    Errno::check(result).map(|_| Mask(old))
 }
 
 /// Puts a mask in force.
@@ -111,16 +112,17 @@ pub fn block_only(signals: &[Signal]) {
 }
 
 /// Gives SIGCHLD its default disposition, since children of a process that ignores it leave no
-/// status behind and wait(2) says ECHILD, and returns whether it was ignored.
-pub fn expect_children() -> bool {
+/// status behind and wait(2) says ECHILD, and returns whether it was ignored. An error comes of a
+/// filter of system calls only.
+pub fn expect_children() -> Result<bool, Errno> {
     // SAFETY: a zeroed sigaction is valid: default disposition, no flags, empty mask.
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: as above; it is written to.
     let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
     new.sa_sigaction = libc::SIG_DFL;
-    // SAFETY: both are ours. The call cannot fail for SIGCHLD (sigaction(2)).
-    unsafe { libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old) };
-    old.sa_sigaction == libc::SIG_IGN
+    // SAFETY: both are ours.
+    let result = unsafe { libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old) };
+    Errno::check(i64::from(result)).map(|_| old.sa_sigaction == libc::SIG_IGN)
 }
 
 /// Ignores SIGCHLD: for a child that is to start as clawinit was started.
