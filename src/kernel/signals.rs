@@ -3,8 +3,9 @@
 //! By raw system calls, since the C library keeps signals 32 to 34 for itself: musl's wrappers
 //! neither block them nor wait for them, and `SIGRTMIN` as people count it is 34.
 
-use super::Errno;
+use super::{Errno, clock};
 use crate::signal::Signal;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A mask as the kernel has it: bit `n - 1` for signal `n`.
@@ -137,9 +138,26 @@ pub(super) fn ignore_children() {
 pub fn wait(timeout: Option<Duration>) -> Result<Option<Received>, Errno> {
     match take(u64::MAX, timeout) {
         Ok(received) => Ok(Some(received)),
+        Err(Errno(libc::EAGAIN)) if timeout.is_some() => Ok(None),
+        Err(errno @ Errno(libc::EAGAIN | libc::EINTR)) if is_endless() => Err(errno),
         Err(Errno(libc::EAGAIN | libc::EINTR)) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// A frozen group that thaws, or a debugger that comes, disturbs a wait once; nothing does so this
+/// often within a second but a kernel, or a filter, that lets nobody wait.
+const MOST_DISTURBANCES: u32 = 100;
+
+/// Counts a disturbance of a wait; whether there were too many.
+fn is_endless() -> bool {
+    static DISTURBANCES: AtomicU32 = AtomicU32::new(0);
+    static SECOND: AtomicU64 = AtomicU64::new(0);
+    let second = clock::monotonic().as_secs();
+    if SECOND.swap(second, Relaxed) != second {
+        DISTURBANCES.store(0, Relaxed);
+    }
+    DISTURBANCES.fetch_add(1, Relaxed) >= MOST_DISTURBANCES
 }
 
 /// Takes `signal` from the queue if it is there.
