@@ -223,7 +223,7 @@ impl Init {
 
     /// Reaps until nothing is left to reap: SIGCHLD coalesces.
     fn reap(&mut self) -> Option<Event> {
-        let (mut child, mut any, mut others) = (None, false, 0);
+        let (mut child, mut any, mut others, mut lost) = (None, false, 0, false);
         let children = loop {
             self.end_group_before_its_leader_is_reaped();
             match reap::next() {
@@ -239,7 +239,15 @@ impl Init {
                     self.orphan_reaped(pid, status);
                 }
                 Reaped::NoneDead => break true,
+                // Ours was not reaped: it is asked again, once.
+                Reaped::NoChildren if self.state.child.is_some() && child.is_none() => {
+                    if std::mem::replace(&mut lost, true) {
+                        self.cannot_reap(Errno(libc::ECHILD));
+                    }
+                    continue;
+                }
                 Reaped::NoChildren => break false,
+                Reaped::Unknown(errno) => self.cannot_reap(errno),
             }
             any = true;
         };

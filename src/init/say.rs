@@ -97,6 +97,14 @@ impl Init {
         70
     }
 
+    /// The kernel, or a filter of system calls, does not say who has ended: the end of the child
+    /// would be missed, and clawinit would stay for ever.
+    pub(super) fn cannot_reap(&mut self, errno: Errno) -> ! {
+        let said = format_args!("cannot wait for children: wait4: {errno}; leaving with 70");
+        self.log.line(Level::Error, "panic", said, &[]);
+        process::exit(70)
+    }
+
     pub(super) fn note_started(&mut self, pid: i32) {
         let generation = self.state.generation.saturating_add(1);
         let fields = [
