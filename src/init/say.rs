@@ -505,7 +505,7 @@ impl Init {
         self.story.victims.truncate(NAMED);
     }
 
-    fn note_not_permitted(&mut self, signal: Signal, round: &Round) {
+    pub(super) fn note_not_permitted(&mut self, signal: Signal, round: &Round) {
         let count = round.not_permitted;
         if count > 0 {
             let fields = [("signal", Value::Text(&signal)), ("count", Value::Number(count as i64))];
