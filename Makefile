@@ -4,6 +4,8 @@
 # make test-engines Docker, Compose, Podman, Kubernetes manifests, systemd, deployment, monitoring
 # make test-openclaw the published OpenClaw under clawinit, where npm is reachable (3.2 GB, once)
 # make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
+# make faults       every error of every system call of PID 1, and what it needs used up or absent
+#                   make faults FULL=1 SEED=N: each error at each place (a quarter of an hour)
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make bench        every cost beside tini, dumb-init, catatonit; docs/benchmarks (minutes)
 #                   make bench QUICK=1: a tenth of the samples, nothing written there
@@ -18,7 +20,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw conformance faults images bench bench-gateway size attack lint setup clean
 
 build:
 	@scripts/setup build
@@ -48,6 +50,10 @@ test-openclaw: build
 conformance: build
 	CONFORMANCE=write CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \
 		$(CARGO) test --quiet --locked --target $(TARGET) -p clawinit --test conformance
+
+faults: build
+	SEED=$(or $(SEED),1) FULL=$(FULL) CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \
+		$(CARGO) test --quiet --locked --target $(TARGET) -p clawinit --test faults
 
 images: build
 	@scripts/images
