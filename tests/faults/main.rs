@@ -33,16 +33,21 @@ mod world;
 
 use libtest_mimic::{Arguments, Trial};
 
+/// Tests at a time: most of them wait, for processes or for a deadline.
+const AT_A_TIME: usize = 6;
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first().map(String::as_str) {
+        Some("probe") if words[1] == "tell" => scenes::tell(&words[2..]),
         Some("probe") => probe::run(&words[1..]),
         Some(world::PLACE) => world::make_and_become(&words[1..]),
         Some(traced::AWAIT) => traced::wait_and_become(&words[1..]),
         _ => {}
     }
     harness::take_interrupts();
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_A_TIME);
     let must = std::env::var_os("CLAWINIT_REQUIRE_ENGINES").is_some();
     let mut all = surroundings();
     if let Err(why) = harness::namespaces_work() {

@@ -7,7 +7,8 @@ use crate::sys;
 use crate::traced::Traced;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 /// One thing that a scene does, or waits for.
@@ -69,7 +70,7 @@ const USUAL: Scene = Scene {
     role: &["record", "exit=15:0"],
     steps: &[Ready(1), Send(TERM)],
     code: 0,
-    grace_ms: 500,
+    grace_ms: 1200,
 };
 
 const TERM: i32 = libc::SIGTERM;
@@ -124,6 +125,7 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "deaf",
+        grace_ms: 500,
         options: &["--termination-log=FOLDER/report"],
         role: &["ignore", "15"],
         code: 137,
@@ -131,6 +133,7 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "sweep",
+        grace_ms: 500,
         role: &[
             "leave",
             "a:daemon",
@@ -173,12 +176,14 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "port",
+        flags: &["network"], // a table of connections as small as a container's
         options: &["--port=PORT"],
         role: &["bind", "PORT", "record", "exit=15:0:50"],
         ..USUAL
     },
     Scene {
         name: "port held",
+        flags: &["network"],
         options: &["--port=PORT", "--kill-mode=process"],
         role: &["leave", "h:orphan:port=PORT", "--", "record", "exit=15:0"],
         ..USUAL
@@ -192,6 +197,41 @@ pub const SCENES: &[Scene] = &[
             "--subreaper=on",
             "--parent-death-signal=USR2",
         ],
+        ..USUAL
+    },
+    Scene {
+        name: "listen",
+        options: &["--listen=127.0.0.1:PORT=web,unix:FOLDER/socket", "--listen-env=WEB,LOCAL"],
+        role: &["generations", "1=record,exit=10:75", "*=record,exit=15:0"],
+        steps: &[Ready(1), Send(USR1), Ready(2), Send(TERM)],
+        ..USUAL
+    },
+    Scene {
+        name: "listen stale",
+        flags: &["stale"],
+        options: &["--listen=unix:FOLDER/socket"],
+        ..USUAL
+    },
+    Scene {
+        name: "listen taken",
+        flags: &["live"],
+        options: &["--listen=unix:FOLDER/socket"],
+        steps: &[],
+        code: 125,
+        ..USUAL
+    },
+    Scene {
+        name: "notify",
+        flags: &["superior"],
+        options: &["--notify", "--watchdog=30s"],
+        role: &["tell", "READY=1\nSTATUS=well\nWATCHDOG=1", "record", "exit=15:0"],
+        ..USUAL
+    },
+    Scene {
+        name: "ready-url",
+        options: &["--ready-url=http://127.0.0.1:PORT/"],
+        role: &["serve", "PORT", "200", "record", "exit=15:0"],
+        steps: &[Ready(1), NoZombie, Send(TERM)],
         ..USUAL
     },
     Scene { name: "under", flags: &["under"], ..USUAL },
@@ -239,6 +279,16 @@ pub const SCENES: &[Scene] = &[
     },
 ];
 
+/// `tell TEXT ROLE...`: says TEXT to NOTIFY_SOCKET, then becomes ROLE.
+pub fn tell(args: &[String]) -> ! {
+    let address = std::env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
+    let name = address.strip_prefix('@').expect("an abstract name");
+    let address = SocketAddr::from_abstract_name(name).expect("an address");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.send_to_addr(args[0].as_bytes(), &address).expect("tell");
+    crate::probe::run(&args[1..])
+}
+
 /// A scene that is over.
 pub struct Played {
     pub end: End,
@@ -280,6 +330,10 @@ pub fn play(scene: &Scene, tamper: &[String]) -> Played {
     let role: Vec<String> = scene.role.iter().map(put_in).collect();
     let role: Vec<&str> = role.iter().map(String::as_str).collect();
     let log = folder.write("log", "", 0o644);
+    // What is left of a listener that is gone, or one that is there.
+    let listener = ["stale", "live"].iter().any(|flag| scene.flags.contains(flag));
+    let listener = listener.then(|| UnixListener::bind(folder.file("socket")).expect("listen"));
+    let _live = listener.filter(|_| scene.flags.contains(&"live"));
     let mut other_end = None;
     let prepare = |mut init: Init| {
         for flag in scene.flags {
@@ -288,6 +342,8 @@ pub fn play(scene: &Scene, tamper: &[String]) -> Played {
                 "large" => {
                     (0..1500).fold(init, |init, i| init.variable(&format!("LARGE_{i}"), "x"))
                 }
+                "stale" | "live" => init,
+                "superior" => init.variable("NOTIFY_SOCKET", "@clawinit-test-nobody"),
                 flag => init.flag(flag),
             };
         }

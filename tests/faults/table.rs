@@ -33,6 +33,13 @@ pub struct Row {
 
 const ANY: &[(&str, Then)] = &[("", Same)];
 
+/// Of `--listen` and `--notify`, without which the child is not started.
+const SOCKETS: &[(&str, Then)] = &[
+    ("listen", Leaves(&[125], "--listen")),
+    ("notify: ", Leaves(&[125], "--notify")),
+    ("ready-url: ", Leaves(&[125], "--notify")),
+];
+
 const fn row(
     call: &'static str,
     errnos: &'static [&'static str],
@@ -128,13 +135,18 @@ pub const ROWS: &[Row] = &[
     row(
         "fcntl",
         &["EAGAIN", "EBADF", "EBUSY", "EFAULT", "EINTR", "EINVAL", "EMFILE", "EPERM"],
-        &[("each", Told("no status page"))],
+        &[
+            ("F_SETOWN", Leaves(&[125], "--notify")),
+            ("F_SETSIG", Leaves(&[125], "--notify")),
+            ("F_SETFL", Leaves(&[125], "--notify")),
+            ("each", Told("no status page")),
+        ],
     ),
     row("fstat", &["EBADF", "EFAULT", "ENOMEM", "EOVERFLOW"], ANY),
     row(
         "lstat",
         &["EACCES", "EFAULT", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOMEM", "ENOTDIR", "EOVERFLOW"],
-        ANY,
+        &[("/socket", Leaves(&[125], "--listen"))],
     ),
     row("read", &["EAGAIN", "EBADF", "EFAULT", "EINTR", "EINVAL", "EIO", "EISDIR"], ANY),
     row(
@@ -281,8 +293,101 @@ pub const ROWS: &[Row] = &[
             "ENOMEM",
             "EPROTONOSUPPORT",
         ],
-        ANY,
+        &[
+            ("listen", Leaves(&[125], "--listen")),
+            ("notify: ", Either(&[125], "--notify")),
+            ("ready-url: ", Either(&[125], "--notify")),
+        ],
     ),
     row("pidfd_open", &["EINVAL", "EMFILE", "ENFILE", "ENODEV", "ENOMEM", "ESRCH"], ANY),
     row("poll", &["EFAULT", "EINTR", "EINVAL", "ENOMEM"], ANY),
+    row("setsockopt", &["EBADF", "EFAULT", "EINVAL", "ENOPROTOOPT", "ENOTSOCK"], SOCKETS),
+    row(
+        "bind",
+        &[
+            "EACCES",
+            "EADDRINUSE",
+            "EADDRNOTAVAIL",
+            "EBADF",
+            "EFAULT",
+            "EINVAL",
+            "ELOOP",
+            "ENAMETOOLONG",
+            "ENOENT",
+            "ENOMEM",
+            "ENOTDIR",
+            "ENOTSOCK",
+            "EROFS",
+        ],
+        SOCKETS,
+    ),
+    row("listen", &["EADDRINUSE", "EBADF", "ENOTSOCK", "EOPNOTSUPP"], SOCKETS),
+    row("getsockname", &["EBADF", "EFAULT", "EINVAL", "ENOBUFS", "ENOTSOCK"], SOCKETS),
+    row(
+        "connect",
+        &[
+            "EACCES",
+            "EAGAIN",
+            "EBADF",
+            "ECONNREFUSED",
+            "EINPROGRESS",
+            "EINTR",
+            "EISCONN",
+            "ENOTSOCK",
+            "EPERM",
+            "EPROTOTYPE",
+            "ETIMEDOUT",
+        ],
+        &[("ECONNREFUSED", Either(&[0], "")), ("", Leaves(&[125], "--listen"))],
+    ),
+    row("getsockopt", &["EBADF", "EFAULT", "EINVAL", "ENOPROTOOPT", "ENOTSOCK"], ANY),
+    row(
+        "unlink",
+        &[
+            "EACCES",
+            "EBUSY",
+            "EFAULT",
+            "EIO",
+            "EISDIR",
+            "ELOOP",
+            "ENAMETOOLONG",
+            "ENOENT",
+            "ENOMEM",
+            "ENOTDIR",
+            "EPERM",
+            "EROFS",
+        ],
+        SOCKETS,
+    ),
+    row(
+        "chmod",
+        &[
+            "EACCES",
+            "EFAULT",
+            "EIO",
+            "ELOOP",
+            "ENAMETOOLONG",
+            "ENOENT",
+            "ENOMEM",
+            "ENOTDIR",
+            "EPERM",
+            "EROFS",
+        ],
+        ANY,
+    ),
+    row(
+        "recvmsg",
+        &[
+            "EAGAIN",
+            "EBADF",
+            "ECONNREFUSED",
+            "EFAULT",
+            "EINTR",
+            "EINVAL",
+            "ENOMEM",
+            "ENOTCONN",
+            "ENOTSOCK",
+        ],
+        ANY,
+    ),
 ];
