@@ -114,7 +114,10 @@ impl Init {
             if let Some(event) = self.received.and_then(|received| self.event(received)) {
                 self.happened(event);
             }
-            // Who has ended in the last moment has ended in time.
+            // Who has ended, or spoken, in the last moment has done so in time.
+            if self.deadline_passed() {
+                self.hear_all();
+            }
             if self.deadline_passed()
                 && let Some(event) = self.reap()
             {
@@ -187,6 +190,8 @@ impl Init {
                 // that is nobody else's concern.
                 self.wait_for_verb(received);
                 self.note_received(signal);
+                // The last words of one that has ended come before its end.
+                self.hear_all();
                 return self.reap();
             }
             // Something was sent to the socket. A process may have sent this signal too, and

@@ -363,6 +363,22 @@ impl Init {
                 );
                 self.log.line(Level::Info, "extended", said, &fields);
             }
+            Note::StartExtended { within } => {
+                let fields = [("within_seconds", Value::Seconds(within))];
+                let said = format_args!(
+                    "the child asks for more time and has it (EXTEND_TIMEOUT_USEC): it has to be ready in {}",
+                    Span(within)
+                );
+                self.log.line(Level::Info, "start-extended", said, &fields);
+            }
+            Note::Overslept { by } => {
+                let fields = [("late_seconds", Value::Seconds(by))];
+                let said = format_args!(
+                    "clawinit did not run for {} (a paused container?): the child has its time to be ready, or to give a sign of life, anew",
+                    Span(by)
+                );
+                self.log.line(Level::Warn, "overslept", said, &fields);
+            }
             Note::RestartLimit => {
                 self.story.limit_reached = true;
                 let (count, window) = self.config.restart_limit;

@@ -105,6 +105,8 @@ fn show_action(action: &Action) -> String {
             Note::NoSignOfLife(_) => "(hung)".into(),
             Note::SaysItFailed(_) => "(failed)".into(),
             Note::Extended { within } => format!("(extended to {within:?})"),
+            Note::StartExtended { within } => format!("(start extended to {within:?})"),
+            Note::Overslept { by } => format!("(overslept {by:?})"),
             Note::RestartLimit => "(limit)".into(),
             Note::Survived => "(survived)".into(),
         },
