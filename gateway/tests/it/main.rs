@@ -1,6 +1,7 @@
 //! The gateway as its users meet it: the binary, its port, its folder, its signals.
 
 mod agents;
+mod crashes;
 mod harness;
 mod metrics;
 mod requests;
