@@ -295,12 +295,14 @@ impl Server {
         while let Life::Draining(drain) = self.life {
             let next = match drain.step {
                 Step::Requests(until) => {
-                    let busy =
-                        self.connections.values().filter(|connection| connection.is_busy()).count();
-                    let waits = busy > 0 || !self.queue.is_empty() || self.saves_first;
+                    let waits = self.connections.values().any(Connection::holds_drain)
+                        || !self.queue.is_empty()
+                        || self.saves_first;
                     if waits && now < until {
                         return;
                     }
+                    let busy =
+                        self.connections.values().filter(|connection| connection.is_busy()).count();
                     self.end_requests(busy, now.duration_since(drain.begun));
                     self.agents.end();
                     drain.agents_step(now)

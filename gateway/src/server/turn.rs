@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Server;
-use super::connection::{Connection, Flow, Phase};
+use super::connection::{Connection, Flow, Phase, Then};
 use crate::http::head::{self, Method};
 use crate::http::response::Response;
 
@@ -93,7 +93,7 @@ impl Server {
                 Phase::Idle(_)
                 | Phase::Waiting { .. }
                 | Phase::Sending { .. }
-                | Phase::Lingering(_) => {}
+                | Phase::Lingering { .. } => {}
             }
         }
     }
@@ -159,19 +159,22 @@ impl Server {
                     }
                 }
                 Phase::Waiting { .. } => return Next::Keep,
-                Phase::Sending { keep_alive, .. } => {
-                    let keep_alive = *keep_alive;
+                Phase::Sending { then, .. } => {
+                    let then = *then;
                     match connection.flush() {
-                        Flow::Moved(_) if keep_alive => connection.phase = Phase::Idle(now),
+                        Flow::Moved(_) if then == Then::Next => {
+                            connection.phase = Phase::Idle(now);
+                        }
                         Flow::Moved(_) => {
                             connection.end_output();
-                            connection.phase = Phase::Lingering(now);
+                            let unread = then == Then::EndUnread;
+                            connection.phase = Phase::Lingering { unread, since: now };
                         }
                         Flow::Blocked => return Next::Keep,
                         Flow::Ended => return Next::Close,
                     }
                 }
-                Phase::Lingering(_) => {
+                Phase::Lingering { .. } => {
                     connection.consume(connection.input.len());
                     match connection.fill(&mut self.scratch) {
                         Flow::Moved(_) => {}
