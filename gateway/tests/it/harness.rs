@@ -327,6 +327,26 @@ impl Client {
         self
     }
 
+    /// The same, where the gateway may have closed; false when it has.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Whether a part of an answer has come.
+    pub fn has_part(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// Reads to the end, which a reset is not, nor another byte.
+    pub fn end(&mut self) -> Result<(), String> {
+        let mut more = Vec::new();
+        match self.stream.read_to_end(&mut more) {
+            Ok(0) if self.rest.is_empty() => Ok(()),
+            Ok(_) => Err(format!("{} bytes more", self.rest.len() + more.len())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// One request with the token.
     pub fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
         self.try_ask(method, path, body).unwrap_or_else(|| panic!("no answer to {method} {path}"))

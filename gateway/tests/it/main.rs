@@ -8,4 +8,5 @@ mod requests;
 mod signals;
 mod start;
 mod store;
+mod underway;
 mod verbs;
