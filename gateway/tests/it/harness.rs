@@ -193,6 +193,18 @@ impl Gateway {
         });
     }
 
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Whether it has said that it is ready; its port is known then.
+    pub fn is_ready(&mut self) -> bool {
+        let port = port_in(&self.log());
+        self.port = port.unwrap_or(self.port);
+        port.is_some()
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let begun = Instant::now();

@@ -2,6 +2,7 @@
 
 mod agents;
 mod crashes;
+mod faults;
 mod harness;
 mod metrics;
 mod requests;
