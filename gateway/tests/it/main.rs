@@ -5,6 +5,7 @@ mod crashes;
 mod faults;
 mod harness;
 mod metrics;
+mod nasty;
 mod requests;
 mod signals;
 mod start;
