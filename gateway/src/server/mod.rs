@@ -126,6 +126,8 @@ struct Server {
     timetable: BTreeSet<(Instant, usize)>,
     /// Connections that may be able to go on.
     queue: VecDeque<usize>,
+    /// Bytes of input of all connections that are not understood yet.
+    waiting: usize,
     /// When to accept next, where something is to be accepted.
     accept_at: Option<Instant>,
     max_connections: usize,
@@ -186,6 +188,7 @@ impl Server {
             next_id,
             timetable: BTreeSet::new(),
             queue: VecDeque::new(),
+            waiting: 0,
             accept_at: None,
             max_connections: accept::max_connections(),
             room: Room::default(),
@@ -335,6 +338,7 @@ impl Server {
         self.connections.clear();
         self.timetable.clear();
         self.queue.clear();
+        self.waiting = 0;
         if busy == 0 {
             log::info!("drain finished in {} ms: every request was answered", took.as_millis());
         } else {
