@@ -96,6 +96,16 @@ pub fn start(folder: &Folder) -> Command {
     command
 }
 
+/// A start under `ulimit -n`.
+pub fn limited(folder: &Folder, descriptors: u32) -> Command {
+    let inner = start(folder);
+    let mut command = Command::new("sh");
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command
+}
+
 /// What a verb printed, and its exit code.
 pub fn outcome(mut command: Command) -> (Value, i32, String) {
     let output = command.output().unwrap();
@@ -340,8 +350,8 @@ impl Client {
     }
 
     /// The same, where the gateway may have closed; false when it has.
-    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Whether a part of an answer has come.

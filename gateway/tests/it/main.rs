@@ -2,6 +2,7 @@
 
 mod agents;
 mod crashes;
+mod crowd;
 mod faults;
 mod harness;
 mod metrics;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Folder, Gateway, TOKEN, request, start, verb, wait_for};
+use crate::harness::{Client, Folder, Gateway, TOKEN, limited, request, start, verb, wait_for};
 
 #[test]
 fn bodies_of_the_real_gateways_probes() {
@@ -420,16 +420,6 @@ fn kernel_without_descriptors_is_no_reason_to_spin() {
     assert!(spent <= 5, "{spent} ticks of CPU without descriptors");
     assert!(limit("1000"));
     assert_eq!(waiting.ask("GET", "/health", b"").status, 200, "it was waiting all the time");
-}
-
-/// A start under `ulimit -n`.
-fn limited(folder: &Folder, descriptors: u32) -> Command {
-    let inner = start(folder);
-    let mut command = Command::new("sh");
-    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]);
-    command.arg(inner.get_program()).args(inner.get_args());
-    command
 }
 
 #[test]
