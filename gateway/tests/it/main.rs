@@ -8,6 +8,7 @@ mod harness;
 mod metrics;
 mod nasty;
 mod requests;
+mod secret;
 mod signals;
 mod start;
 mod store;
