@@ -10,6 +10,8 @@
 # make bench-gateway the gateway's answers under load beside nginx
 # make size         size, memory and start beside Debian's tini
 # make attack       what an exporter, and an attack on it, do to PID 1
+# make gateway-crashes N=10000 SEED=…  kill -9 of the gateway in every phase of its life; also
+# make gateway-faults, gateway-drains, gateway-crowd, gateway-reliability (all four; half an hour)
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make setup        installs what all of these need on a Debian machine
 
@@ -18,7 +20,8 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack lint setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack \
+	gateway-crashes gateway-faults gateway-drains gateway-crowd gateway-reliability lint setup clean
 
 build:
 	@scripts/setup build
@@ -63,6 +66,21 @@ size: build
 
 attack: build
 	@scripts/attack
+
+gateway-crashes: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability kills
+
+gateway-faults: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability faults
+
+gateway-drains: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability drains
+
+gateway-crowd: build
+	@SEED="$(SEED)" scripts/gateway-reliability crowd
+
+gateway-reliability: build
+	@SEED="$(SEED)" scripts/gateway-reliability all
 
 lint:
 	@scripts/lint

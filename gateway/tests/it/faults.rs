@@ -32,9 +32,8 @@ const CALLS: [&str; 8] = [
 ];
 /// A full disk can be read.
 const READS: &str = "read,pread64";
-/// Everything in the state folder but the reserve, which is best effort and has 128 writes.
-const FILES: [&str; 8] = [
-    "",
+/// What is in the state folder, but the reserve, which is best effort and has 128 writes.
+const FILES: [&str; 7] = [
     "memory.redb",
     "memory.redb.new",
     "state.json",
@@ -169,6 +168,7 @@ fn traced(folder: &Folder, fault: &Fault) -> Command {
     command.args(["-D", "-f", "-qq", "-o"]).arg(folder.path().join("trace"));
     // A filter is quicker; but it stays when strace leaves, and calls fail for ever then.
     command.arg(if fault.lasts { "--interruptible=waiting" } else { "--seccomp-bpf" });
+    command.arg("-P").arg(folder.state());
     for name in FILES {
         command.arg("-P").arg(folder.state().join(name));
     }

@@ -249,8 +249,10 @@ fn cross(port: u16, own: usize, stop: &AtomicBool) -> Tally {
     tally
 }
 
-/// Sends `signal` with everything under way, and reads what becomes of it.
-fn drain(gateway: &Gateway, signal: Signal, over: impl FnOnce()) -> Tally {
+/// Sends `signal` with everything under way, and reads what becomes of it. One that is
+/// `frozen` for that finds the signal, unread bytes and connections that nobody has
+/// accepted, all at one time.
+fn drain(gateway: &Gateway, signal: Signal, frozen: bool, over: impl FnOnce()) -> Tally {
     let port = gateway.port;
     let mut all: Vec<UnderWay> = (0..REQUESTS).map(|number| UnderWay::new(number, port)).collect();
     for one in &mut all {
@@ -269,6 +271,9 @@ fn drain(gateway: &Gateway, signal: Signal, over: impl FnOnce()) -> Tally {
         let stop = &stop;
         let crossing: Vec<_> =
             (0..CROSSING).map(|own| scope.spawn(move || cross(port, own, stop))).collect();
+        if frozen {
+            gateway.signal(Signal::SIGSTOP);
+        }
         // These are new once more: the gateway has had time to accept the first ones.
         for one in &mut all {
             if one.kind == Kind::New {
@@ -279,6 +284,9 @@ fn drain(gateway: &Gateway, signal: Signal, over: impl FnOnce()) -> Tally {
             }
         }
         gateway.signal(signal);
+        if frozen {
+            gateway.signal(Signal::SIGCONT);
+        }
         let readers: Vec<_> = all
             .into_iter()
             .map(|mut one| {
@@ -358,7 +366,7 @@ fn end_alone(signal: Signal, code: i32) {
         let folder = Folder::new("under-way");
         let port = free_port();
         let mut gateway = Gateway::run(start_on(&folder, port, None), &folder);
-        let mut tally = drain(&gateway, signal, || {
+        let mut tally = drain(&gateway, signal, round % 2 == 0, || {
             wait_for("the port to be free", || Client::try_connect(port).is_err());
         });
         assert_eq!(gateway.wait().code(), Some(code), "{what}: {}", gateway.log());
@@ -402,7 +410,7 @@ fn restart_and_stop_under_clawinit_finish_or_refuse_each_of_500_requests() {
             let folder = Folder::new("under-clawinit");
             let port = free_port();
             let mut gateway = Gateway::run(start_on(&folder, port, Some(&clawinit)), &folder);
-            let mut tally = drain(&gateway, signal, || match signal {
+            let mut tally = drain(&gateway, signal, false, || match signal {
                 Signal::SIGUSR1 => gateway.wait_log("generation 2,"),
                 _ => wait_for("the port to be free", || Client::try_connect(port).is_err()),
             });
