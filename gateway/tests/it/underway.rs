@@ -348,14 +348,16 @@ fn start_on(folder: &Folder, port: u16, above: Option<&Path>) -> Command {
     let mut command = match above {
         Some(clawinit) => {
             let mut command = Command::new(clawinit);
-            command.env_clear();
+            command.args(["--stop-grace", "90s"]).env_clear();
             command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
             command.arg(inner.get_program()).args(inner.get_args());
             command
         }
         None => inner,
     };
-    command.args(["--port", &port.to_string()]);
+    // Longer than the slowest client here takes on a busy machine: who is cut off then is
+    // not what these tests are about.
+    command.args(["--port", &port.to_string(), "--drain-time", "60s"]);
     command
 }
 
@@ -416,6 +418,8 @@ fn restart_and_stop_under_clawinit_finish_or_refuse_each_of_500_requests() {
             });
             if signal == Signal::SIGUSR1 {
                 verify(&gateway, &mut tally, &what);
+                let log = gateway.log();
+                assert!(log.contains("every request was answered"), "{what}: {log}");
                 assert_eq!(gateway.end(Signal::SIGTERM), 0, "{}", gateway.log());
             } else {
                 assert_eq!(gateway.wait().code(), Some(0), "{what}: {}", gateway.log());
