@@ -6,7 +6,7 @@
 //! huge allocation harms nobody: `openclaw check-memory FILE`, started from here.
 
 use std::io;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _, parent_id};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Output, Stdio};
 
@@ -19,6 +19,8 @@ use crate::{process, signals};
 
 /// The hidden verb that runs the check.
 pub const VERB: &str = "check-memory";
+/// Whose child a check is.
+const PARENT: &str = "OPENCLAW_CHECK_PARENT";
 /// `EX_DATAERR` of sysexits.h: this is no memory file.
 const DAMAGED: u8 = 65;
 /// `EX_IOERR`: the file cannot be read, which says nothing about what is in it.
@@ -95,6 +97,7 @@ fn start(program: &Path, path: &Path) -> io::Result<Output> {
         .arg(VERB)
         .arg(path)
         .env_clear()
+        .env(PARENT, std::process::id().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .output()
@@ -120,6 +123,12 @@ pub fn verb(path: &Path) -> ExitCode {
     signals::release();
     // Best effort, all of them: a check without limits still checks.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    // A gateway that was killed before that sends no signal any more; the check would go on
+    // for nobody, and keep the file from the next gateway's.
+    if std::env::var(PARENT).is_ok_and(|pid| pid != parent_id().to_string()) {
+        eprintln!("the gateway that wanted this check is gone");
+        return ExitCode::from(UNREADABLE);
+    }
     let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
     let seconds = CPU_SECONDS + bytes / BYTES_PER_CPU_SECOND;
     // At the second limit the kernel sends SIGKILL, which would say that somebody did.

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Folder, Gateway, Random, Small, is_root, start, wait_for};
+use crate::harness::{Folder, Gateway, Random, Small, is_root, program, start, wait_for};
 
 #[test]
 fn state_file_cut_at_every_length_is_set_aside_and_the_gateway_starts() {
@@ -440,4 +441,22 @@ fn wait_for_check(gateway: &Gateway, but: Option<Pid>) -> Pid {
         found.is_some()
     });
     found.unwrap()
+}
+
+#[test]
+fn check_whose_gateway_was_killed_before_it_began_leaves_the_file_alone() {
+    let folder = Folder::new("check-orphan");
+    filled(&folder);
+    Gateway::start(&folder).kill();
+    let file = folder.state().join("memory.redb");
+    let unclean = fs::read(&file).unwrap();
+    let check = |parent: u32| {
+        let mut command = Command::new(program());
+        command.env_clear().env("OPENCLAW_CHECK_PARENT", parent.to_string());
+        command.arg("check-memory").arg(&file).output().unwrap().status.code()
+    };
+    assert_eq!(check(1), Some(74));
+    assert!(fs::read(&file).unwrap() == unclean, "it was repaired for nobody");
+    assert_eq!(check(std::process::id()), Some(0));
+    assert!(fs::read(&file).unwrap() != unclean, "it was not repaired");
 }
