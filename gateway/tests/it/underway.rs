@@ -159,6 +159,11 @@ impl Tally {
             match (one.kind, answer.status) {
                 (Kind::HalfHead, 200) => *self.finished.entry(one.kind).or_default() += 1,
                 (Kind::Refused, 401) => *self.refused.entry(one.kind).or_default() += 1,
+                // A machine that keeps our threads waiting for ten seconds makes slow ones of us.
+                (_, 408) if closing => {
+                    *self.refused.entry(one.kind).or_default() += 1;
+                    self.not_done.push(own);
+                }
                 (_, 201) => {
                     *self.finished.entry(one.kind).or_default() += 1;
                     self.kept.push((own, value(one.number + part)));
