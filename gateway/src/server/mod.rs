@@ -338,7 +338,7 @@ impl Server {
         self.connections.clear();
         self.timetable.clear();
         self.queue.clear();
-        self.waiting = 0;
+        self.waiting = self.connections.values().map(|connection| connection.input.len()).sum();
         if busy == 0 {
             log::info!("drain finished in {} ms: every request was answered", took.as_millis());
         } else {

@@ -207,7 +207,7 @@ fn run(fault: &Fault, template: &Template) -> Sum {
     let mut gateway = Gateway::spawn(traced(&folder, fault), &folder);
     let mut ended = None;
     wait_for("a start, or its refusal", || {
-        ended = gateway.has_ended();
+        ended = gateway.ending();
         ended.is_some() || gateway.is_ready()
     });
     let what = |gateway: &Gateway| format!("{fault:?}: {}", gateway.log());

@@ -204,7 +204,7 @@ impl Gateway {
     }
 
     /// How it ended, if it has.
-    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+    pub fn ending(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
