@@ -16,6 +16,8 @@
 # make attack       what an exporter, and an attack on it, do to PID 1
 # make fuzz         what reads bytes of others, on any bytes: TIME=600 seconds a target, TARGET=… for one
 # make mutants      each small change of the state machine: is there a test that notices it?
+# make gateway-crashes N=10000 SEED=…  kill -9 of the gateway in every phase of its life; also
+# make gateway-faults, gateway-drains, gateway-crowd, gateway-reliability (all four; half an hour)
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make audit        advisories, yanked and newer versions, what is linked into each binary
 # make miri         Miri over every unit test that it can run (nightly)
@@ -28,7 +30,8 @@ CARGO  := cargo
 export TARGET
 
 .PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench \
-	bench-gateway size attack fuzz mutants audit miri sanitize load soak faults lint setup clean
+	bench-gateway size attack fuzz mutants audit miri sanitize load soak faults gateway-crashes \
+	gateway-faults gateway-drains gateway-crowd gateway-reliability lint setup clean
 
 build:
 	@scripts/setup build
@@ -90,6 +93,21 @@ fuzz:
 
 mutants:
 	@scripts/mutants
+
+gateway-crashes: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability kills
+
+gateway-faults: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability faults
+
+gateway-drains: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability drains
+
+gateway-crowd: build
+	@SEED="$(SEED)" scripts/gateway-reliability crowd
+
+gateway-reliability: build
+	@SEED="$(SEED)" scripts/gateway-reliability all
 
 lint:
 	@scripts/lint
