@@ -126,9 +126,7 @@ impl Init {
             if self.deadline_passed() {
                 self.happened(Event::DeadlinePassed);
             }
-            if self.ear.as_ref().is_some_and(|ear| ear.more) {
-                self.hear();
-            }
+            self.hear_when_due();
             self.look_at_port();
             self.look_after_exporter();
             self.look_after_prober();
@@ -197,7 +195,7 @@ impl Init {
             // Something was sent to the socket. A process may have sent this signal too, and
             // where both were pending there is but one: it is heard whoever is named.
             Sender::Kernel | Sender::Process { .. } if signal == SIGNAL && self.ear.is_some() => {
-                self.hear_more();
+                self.hear_soon();
                 if received.sender == Sender::Kernel {
                     return None;
                 }

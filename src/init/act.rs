@@ -21,8 +21,8 @@ impl Init {
         let look = self.watch.as_ref().and_then(|watch| watch.deadline());
         let exporter = self.exporter.as_ref().and_then(Exporter::due);
         let prober = self.prober.as_ref().and_then(Prober::due);
-        let more = self.ear.as_ref().filter(|ear| ear.more).map(|_| Duration::ZERO);
-        let all = [self.state.deadline(), look, exporter, prober, more];
+        let ear = self.ear.as_ref().and_then(|ear| ear.next);
+        let all = [self.state.deadline(), look, exporter, prober, ear];
         let deadline = all.into_iter().flatten().min();
         deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()))
     }

@@ -154,18 +154,13 @@ impl Connection {
     /// Whether a request is under way, or its answer.
     pub fn is_busy(&self) -> bool {
         match self.phase {
-<<<<<<< HEAD
-            Phase::New { .. } | Phase::Idle(_) | Phase::Lingering(_) => false,
-=======
-            Phase::Idle(_) | Phase::Lingering { .. } => false,
->>>>>>> gwrel
+            Phase::New { .. } | Phase::Idle(_) | Phase::Lingering { .. } => false,
             Phase::Head(_) | Phase::Body { .. } | Phase::Waiting { .. } | Phase::Sending { .. } => {
                 true
             }
         }
     }
 
-<<<<<<< HEAD
     /// Whether nothing has come yet.
     pub fn is_new(&self) -> bool {
         matches!(self.phase, Phase::New { .. })
@@ -176,11 +171,11 @@ impl Connection {
         if let Phase::New { since, until } = &mut self.phase {
             *until = *since + FIRST_TIME;
         }
-=======
+    }
+
     /// Whether a drain waits for it: also for a client that has yet to find its answer.
     pub fn holds_drain(&self) -> bool {
         self.is_busy() || matches!(self.phase, Phase::Lingering { unread: true, .. })
->>>>>>> gwrel
     }
 
     /// Reads once. The buffer is the loop's: thousands of idle connections hold none.

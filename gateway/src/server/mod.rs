@@ -379,18 +379,10 @@ impl Server {
         while let Life::Draining(mut drain) = self.life {
             let next = match drain.step {
                 Step::Requests(until) => {
-<<<<<<< HEAD
-                    let busy =
-                        self.connections.values().filter(|connection| connection.is_busy()).count();
                     let has_new =
                         drain.is_gentle && self.connections.values().any(Connection::is_new);
-                    let waits = busy > 0 || has_new || !self.queue.is_empty() || self.saves_first;
-                    if waits && now < until {
-                        return;
-                    }
-                    self.end_requests(busy, drain, now);
-=======
                     let waits = self.connections.values().any(Connection::holds_drain)
+                        || has_new
                         || !self.queue.is_empty()
                         || self.saves_first;
                     if waits && now < until {
@@ -398,8 +390,7 @@ impl Server {
                     }
                     let busy =
                         self.connections.values().filter(|connection| connection.is_busy()).count();
-                    self.end_requests(busy, now.duration_since(drain.begun));
->>>>>>> gwrel
+                    self.end_requests(busy, drain, now);
                     self.agents.end();
                     drain.agents_step(now)
                 }
@@ -432,20 +423,13 @@ impl Server {
         }
     }
 
-<<<<<<< HEAD
     fn end_requests(&mut self, busy: usize, drain: Drain, now: Instant) {
         let took = now.duration_since(drain.begun);
         // Those that are closed on our side stay until their clients have seen it.
         self.connections.retain(|_, connection| {
-            drain.is_gentle && matches!(connection.phase, Phase::Lingering(_))
+            drain.is_gentle && matches!(connection.phase, Phase::Lingering { .. })
         });
-=======
-    fn end_requests(&mut self, busy: usize, took: Duration) {
-        self.connections.clear();
-        self.timetable.clear();
-        self.queue.clear();
         self.waiting = self.connections.values().map(|connection| connection.input.len()).sum();
->>>>>>> gwrel
         if busy == 0 {
             log::info!("drain finished in {} ms: every request was answered", took.as_millis());
         } else {

@@ -77,7 +77,8 @@ impl Server {
             }
             Phase::Sending { .. } if !connection.input.is_empty() => Next::Close,
             // The disk will be done; the others hold nothing.
-            Phase::Idle(_)
+            Phase::New { .. }
+            | Phase::Idle(_)
             | Phase::Body { .. }
             | Phase::Waiting { .. }
             | Phase::Sending { .. }
@@ -175,7 +176,7 @@ impl Server {
                         // A request may be on its way: it must not meet a closed socket.
                         Flow::Blocked => {
                             connection.end_output();
-                            connection.phase = Phase::Lingering(now);
+                            connection.phase = Phase::Lingering { unread: false, since: now };
                         }
                         Flow::Ended => return Next::Close,
                     }

@@ -8,12 +8,8 @@
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _, parent_id};
 use std::path::Path;
-<<<<<<< HEAD
-use std::process::{Command, ExitCode, Output, Stdio};
-use std::time::Duration;
-=======
 use std::process::{Command, ExitCode, ExitStatus, Output, Stdio};
->>>>>>> gwrel
+use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -62,24 +58,19 @@ pub enum Verdict {
     Unknown(io::Error),
 }
 
-<<<<<<< HEAD
 /// How long the check of `path` may take at a start, where one is due: the file is not as
 /// it was closed.
 pub fn patience(path: &Path, closed_as: Option<Stamp>) -> Option<Duration> {
     let found = Stamp::of(path).filter(|found| Some(*found) != closed_as)?;
-    Some(Duration::from_secs(cpu_seconds(found.bytes)))
+    Some(Duration::from_secs(cpu_seconds(found.bytes)) * ATTEMPTS)
 }
 
 fn cpu_seconds(bytes: u64) -> u64 {
     CPU_SECONDS + bytes / BYTES_PER_CPU_SECOND
 }
 
-/// Checks `path` in a child process. A child rather than a thread, and this program
-/// itself rather than a helper: a scratch image holds nothing else.
-=======
 /// Checks `path` in a child process, anew where somebody ends it: that says nothing about
 /// the file.
->>>>>>> gwrel
 pub fn run(path: &Path) -> Verdict {
     let mut last = None;
     for _ in 0..ATTEMPTS {
@@ -152,14 +143,9 @@ pub fn verb(path: &Path) -> ExitCode {
         return ExitCode::from(UNREADABLE);
     }
     let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
-<<<<<<< HEAD
     let seconds = cpu_seconds(bytes);
-    let _ = setrlimit(Resource::RLIMIT_CPU, seconds, seconds);
-=======
-    let seconds = CPU_SECONDS + bytes / BYTES_PER_CPU_SECOND;
     // At the second limit the kernel sends SIGKILL, which would say that somebody did.
     let _ = setrlimit(Resource::RLIMIT_CPU, seconds, seconds + 1);
->>>>>>> gwrel
     let _ = setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE + bytes, ADDRESS_SPACE + bytes);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 

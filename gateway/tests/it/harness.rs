@@ -203,11 +203,6 @@ impl Gateway {
         });
     }
 
-<<<<<<< HEAD
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-=======
     /// How it ended, if it has.
     pub fn ending(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -218,7 +213,6 @@ impl Gateway {
         let port = port_in(&self.log());
         self.port = port.unwrap_or(self.port);
         port.is_some()
->>>>>>> gwrel
     }
 
     /// Waits for its end.
