@@ -403,8 +403,9 @@ impl Step<'_> {
             Event::Stop(signal) => {
                 let deadline = self.now + self.config.stop_grace;
                 let limit = match limit {
-                    Limit::Kill(at) => Limit::Kill(at.min(deadline)),
-                    Limit::GiveUp(_) => limit,
+                    // One that was asked for already bounds the sweep, its stop delay included.
+                    Limit::Kill(at) if self.state.stop.is_none() => Limit::Kill(at.min(deadline)),
+                    Limit::Kill(_) | Limit::GiveUp(_) => limit,
                 };
                 match next {
                     Next::Generation(_) => {

@@ -550,6 +550,27 @@ fn sweeping_long_before_leaving_is_bounded_by_a_stop() {
     );
 }
 
+/// With a stop delay the request's deadline lies further off than a stop grace from now.
+#[test]
+fn sweeping_long_after_a_stop_goes_on_to_the_deadline_of_the_first() {
+    let phase = Phase::Sweeping { next: LEAVE, limit: Limit::Kill(s(160)) };
+    row(
+        "sweeping long",
+        stopped(state(phase, false), 160, false),
+        Child,
+        [
+            "(stop again)",
+            "(refused)",
+            "(no child)",
+            "-", "-", "-", "-", "-", "-",
+            "tell-left SIGTERM",
+            "exit 3 | exited 3",
+            "-",
+            "kill-left | sweeping, leave over@162",
+        ],
+    );
+}
+
 #[test]
 fn sweeping_before_the_next_generation() {
     let phase = Phase::Sweeping { next: Next::Generation(NOW), limit: KILL_103 };
