@@ -223,9 +223,11 @@ impl Init {
     fn reap(&mut self) -> Option<Event> {
         let (mut child, mut any, mut others) = (None, false, 0);
         let children = loop {
-            self.end_group_before_its_leader_is_reaped();
+            // Once it is reaped its number may be somebody else's, who ends in this very moment.
+            let of_child = self.state.child.filter(|_| child.is_none());
+            self.end_group_before_its_leader_is_reaped(of_child);
             match reap::next() {
-                Reaped::One(pid, status) if self.state.child == Some(pid) => child = Some(status),
+                Reaped::One(pid, status) if of_child == Some(pid) => child = Some(status),
                 Reaped::One(pid, status) if self.exporter_pid() == Some(pid) => {
                     self.exporter_ended(pid, status);
                 }
