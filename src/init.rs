@@ -112,14 +112,15 @@ impl Init {
             if let Some(event) = self.received.and_then(|received| self.event(received)) {
                 self.happened(event);
             }
-            // Who has ended in the last moment has ended in time.
-            if self.deadline_passed()
-                && let Some(event) = self.reap()
-            {
-                self.happened(event);
-            }
+            // Who has spoken or ended in the last moment has done so in time.
             if self.deadline_passed() {
-                self.happened(Event::DeadlinePassed);
+                self.hear_all();
+                if let Some(event) = self.reap() {
+                    self.happened(event);
+                }
+                if self.deadline_passed() {
+                    self.happened(Event::DeadlinePassed);
+                }
             }
             if self.ear.as_ref().is_some_and(|ear| ear.more) {
                 self.hear();
