@@ -187,11 +187,12 @@ impl State {
     }
 
     /// How long the generation has been what `--stable-after` asks for at `now`: ready, where it
-    /// can say so; alive otherwise.
-    pub fn steady(&self, now: Duration) -> Duration {
-        let since = match self.readiness {
-            Readiness::Unknown => Some(self.started),
-            _ => self.ready_since,
+    /// says so or has to; alive otherwise, whatever else it says (`STOPPING=1` with `--watchdog`
+    /// alone).
+    pub fn steady(&self, has_to_say_so: bool, now: Duration) -> Duration {
+        let since = match self.ready_since {
+            None if !has_to_say_so => Some(self.started),
+            ready_since => ready_since,
         };
         since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }

@@ -491,7 +491,8 @@ impl Step<'_> {
     /// A generation that did its work for `--stable-after` or longer makes up for the crashes
     /// before it.
     fn forgive_if_stable(&mut self) -> bool {
-        let stable = self.state.steady(self.now) >= self.config.stable_after;
+        let steady = self.state.steady(self.config.knows_readiness(), self.now);
+        let stable = steady >= self.config.stable_after;
         if stable {
             self.state.crashes.forget();
         }

@@ -7,7 +7,8 @@
 
 use clawinit::config::{Config, ExitWhen};
 use clawinit::core::{
-    Action, Cause, End, Event, Limit, Next, Note, Phase, StartFailure, State, Status, Stop, step,
+    Action, Cause, End, Event, Limit, Next, Note, Notice, Phase, StartFailure, State, Status, Stop,
+    step,
 };
 use clawinit::signal::Signal;
 use std::time::Duration;
@@ -654,4 +655,20 @@ fn exited() {
         Child,
         ["-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"],
     );
+}
+
+/// `--watchdog` alone expects signs of life, and no READY=1: what else the child says takes nothing
+/// from the time that it has lived.
+#[test]
+fn a_child_that_need_not_say_that_it_is_ready_is_steady_by_its_age_whatever_it_says() {
+    let config = Config { watchdog: Some(s(60)), ..config(Child) };
+    for notice in [Notice::Stopping, Notice::Reloading, Notice::Alive] {
+        let mut state = state(Phase::Running, true);
+        step(&config, &mut state, NOW, Event::Notified(notice));
+        let exited = Event::ChildExited { status: Status::Exited(75), leftovers: false };
+        let actions = step(&config, &mut state, NOW, exited);
+        let next = Note::NextGeneration { cause: Cause::Code, delay: Duration::ZERO };
+        assert!(actions.as_slice().contains(&Action::Note(next)), "{notice:?}: {actions:?}");
+        assert_eq!(state.crashes.in_a_row(), 0, "{notice:?}");
+    }
 }
