@@ -342,6 +342,7 @@ impl Step<'_> {
                 self.note(Note::RestartedInPlace { after: self.now.saturating_sub(since) });
                 self.state.cause = Some(Cause::Signal);
                 self.state.restarts[Cause::Signal as usize] += 1;
+                self.state.failed = false;
                 self.state.ready_since = None;
                 self.ready();
                 self.state.phase = Phase::Running;

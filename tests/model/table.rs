@@ -5,9 +5,9 @@
 //! the restart grace 20 s, the sweep grace 3 s, and crashes wait for nothing. `kill@` is when
 //! SIGKILL is due, `over@` when the wait for its effect ends. A deadline comes at its own time.
 
-use clawinit::config::{Config, ExitWhen};
+use clawinit::config::{Config, ExitWhen, RestartStyle};
 use clawinit::core::{
-    Action, Cause, End, Event, Limit, Next, Note, Notice, Phase, StartFailure, State, Status, Stop,
+    Action, Cause, End, Event, Limit, Next, Note, Notice, Phase, Readiness, StartFailure, State, Status, Stop,
     step,
 };
 use clawinit::signal::Signal;
@@ -671,4 +671,19 @@ fn a_child_that_need_not_say_that_it_is_ready_is_steady_by_its_age_whatever_it_s
         assert!(actions.as_slice().contains(&Action::Note(next)), "{notice:?}: {actions:?}");
         assert_eq!(state.crashes.in_a_row(), 0, "{notice:?}");
     }
+}
+
+/// What a generation was asked to end for is over once it is restarted in place.
+#[test]
+fn a_child_that_is_ready_again_in_place_has_not_failed() {
+    let config =
+        Config { notify: true, restart_style: RestartStyle::InPlace, ..config(Child) };
+    let mut state = state(Phase::Failing { limit: Some(Limit::Kill(s(120))) }, true);
+    (state.readiness, state.failed) = (Readiness::NotYet, true);
+    step(&config, &mut state, NOW, Event::Restart(Signal::USR1));
+    step(&config, &mut state, NOW, Event::Notified(Notice::Ready));
+    assert_eq!(state.phase, Phase::Running);
+    let exited = Event::ChildExited { status: Status::Exited(0), leftovers: false };
+    let actions = step(&config, &mut state, NOW, exited);
+    assert_eq!(actions.as_slice().last(), Some(&Action::Exit(0)), "{actions:?}");
 }
