@@ -4,11 +4,11 @@
 
 use crate::kernel::page;
 use crate::schedule::{
-    CHLD, CONT, End, INT, KILL, KillMode, MS, Mode, Name, Options, PIPE, QUIT, SECOND, STOP, TERM,
-    TSTP, TTIN, TTOU, Time, USR1,
+    CHLD, CONT, End, INT, IO, KILL, KillMode, MS, Mode, Name, Options, PIPE, QUIT, SECOND, STOP,
+    TERM, TSTP, TTIN, TTOU, Time, USR1, Words,
 };
 use crate::status::layout as at;
-use crate::world::{Id, Info, Life, Role, World};
+use crate::world::{Datagram, Id, Info, Life, Role, World};
 use std::sync::atomic::Ordering;
 
 /// How long clawinit waits for what SIGKILL should have ended.
@@ -40,6 +40,16 @@ enum Last {
     Nothing,
     Ended(End),
     NotStarted(u8),
+}
+
+/// What the child says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Readiness {
+    Unknown,
+    NotYet,
+    Ready,
+    Reloading,
+    Stopping,
 }
 
 /// What is to follow.
@@ -75,21 +85,37 @@ pub struct Book {
     /// When the child is to be told of it, after the stop delay.
     tell: Option<Time>,
     restart: Option<Request>,
+    /// The signal of a request that is to be acted on.
+    taken: Option<u8>,
+    /// The child is to end because a word of it did not come.
+    failing: Option<Request>,
+    /// In this generation, that is.
+    failed: bool,
+    readiness: Readiness,
+    ready_since: Option<Time>,
+    /// When a word of it is due, and how busy clawinit had been when that was set.
+    word_due: Option<(Time, Time)>,
+    in_place: u32,
     /// The first SIGKILL of this generation's end.
     escalated: Option<Time>,
     child_killed: Option<Time>,
     crashes: Vec<Time>,
     in_a_row: u32,
     unsure: bool,
+    /// For the rest of the schedule.
+    lost: bool,
     gave_up: bool,
     /// Signals that the child has to get before the next wait.
     required: Vec<u8>,
     may_suspend: bool,
+    /// The child is being told to stop, and the sockets of `--listen` go with that.
+    frees_port: bool,
     was_suspended: bool,
     told: Vec<Id>,
     list_failed: bool,
     last_answer: Time,
     woke: Time,
+    woke_busy: Time,
     received: [u64; 65],
     reaped: u64,
     pub stalled: Time,
@@ -115,6 +141,12 @@ struct Rules {
     stable: Time,
     kill_mode: KillMode,
     all: bool,
+    knows_readiness: bool,
+    start_grace: Option<Time>,
+    watchdog: Option<Time>,
+    in_place: bool,
+    stop_grace_max: Option<Time>,
+    restart_grace_max: Option<Time>,
 }
 
 impl Rules {
@@ -143,6 +175,12 @@ impl Rules {
                 Name::DumbInit => KillMode::Group,
             },
             all: o.exit_when_all,
+            knows_readiness: o.notify || o.ready_url,
+            start_grace: o.start_grace,
+            watchdog: o.watchdog,
+            in_place: o.in_place,
+            stop_grace_max: o.stop_extension.map(|more| stop_grace + more),
+            restart_grace_max: o.restart_extension.map(|more| o.restart_grace() + more),
         }
     }
 
@@ -170,19 +208,29 @@ impl Book {
             stop: None,
             tell: None,
             restart: None,
+            taken: None,
+            failing: None,
+            failed: false,
+            readiness: Readiness::Unknown,
+            ready_since: None,
+            word_due: None,
+            in_place: 0,
             escalated: None,
             child_killed: None,
             crashes: Vec::new(),
             in_a_row: 0,
             unsure: false,
+            lost: false,
             gave_up: false,
             required: Vec::new(),
             may_suspend: false,
+            frees_port: false,
             was_suspended: false,
             told: Vec::new(),
             list_failed: false,
             last_answer: 0,
             woke: 0,
+            woke_busy: 0,
             received: [0; 65],
             reaped: 0,
             stalled: 0,
@@ -192,6 +240,11 @@ impl Book {
 
     pub fn was_stopped(&self) -> bool {
         self.stop.is_some()
+    }
+
+    /// Whether it has come so far as to start its command.
+    pub fn has_begun(&self) -> bool {
+        self.tried
     }
 
     pub fn has_escalated(&self) -> bool {
@@ -206,21 +259,31 @@ impl Book {
         {
             stop.at = Some(now);
             let own = now + rules.stop_delay + rules.stop_grace;
-            stop.deadline = match (self.restart.and_then(|r| r.deadline), self.escalated) {
+            let other = [self.restart, self.failing].map(|r| r.and_then(|r| r.deadline));
+            stop.deadline = match (other.into_iter().flatten().min(), self.escalated) {
                 _ if !stop.child && !stop.lingering => Some(now + rules.stop_grace),
                 (_, Some(_)) => None,
-                (Some(restart), None) => Some(own.min(restart)),
+                (Some(other), None) => Some(own.min(other)),
                 (None, None) => Some(own),
             };
             if stop.child && rules.stop_delay > 0 && self.escalated.is_none() {
                 self.tell = Some(now + rules.stop_delay);
+            }
+            if stop.child || stop.lingering {
+                // It has the earlier of both from here on, and that alone can be extended.
+                for other in [&mut self.restart, &mut self.failing].into_iter().flatten() {
+                    other.deadline = other.deadline.filter(|_| self.escalated.is_some());
+                }
             }
         }
         if let Some(restart) = &mut self.restart
             && restart.at.is_none()
         {
             restart.at = Some(now);
-            restart.deadline = Some(now + rules.restart_grace);
+            restart.deadline = match &mut self.failing {
+                Some(failing) => failing.deadline.take(),
+                None => Some(now + rules.restart_grace),
+            };
         }
         if let Some((ended @ None, _)) = &mut self.ended
             && self.all_reaped
@@ -230,7 +293,8 @@ impl Book {
             self.lingering = rules.all
                 && self.fate == Fate::Leaves
                 && self.stop.is_none()
-                && self.restart.is_none();
+                && self.restart.is_none()
+                && self.failing.is_none();
         }
         if let Some(temporary) = self.failed_start.take() {
             self.fate = match self.stop {
@@ -243,7 +307,9 @@ impl Book {
     /// DESIGN section 4.
     fn verdict(&mut self, now: Time) -> Fate {
         let rules = self.rules;
-        let lived = now - self.started;
+        let since =
+            if self.says_when_it_is_ready() { self.ready_since } else { Some(self.started) };
+        let lived = since.map_or(0, |since| now - since);
         let Last::Ended(end) = self.last else { return Fate::Unsure };
         let stable = self.longer(lived, rules.stable);
         if self.stop.is_some() {
@@ -255,7 +321,7 @@ impl Book {
         }
         let code = end.code();
         let asked = matches!(end, End::Exit(code) if Some(code) == rules.restart_code);
-        let failed = code != 0 && rules.success_code != Some(code);
+        let failed = self.failed || code != 0 && rules.success_code != Some(code);
         let by_code = match rules.mode {
             _ if rules.no_restart_code == Some(code) => return Fate::Leaves,
             Mode::Never => return Fate::Leaves,
@@ -266,8 +332,8 @@ impl Book {
         };
         self.forgive(stable);
         match (by_code, stable) {
-            (true, Some(true)) => Fate::Next { from: now, until: now },
-            (true, None) => {
+            (true, Some(true)) if !self.failed => Fate::Next { from: now, until: now },
+            (true, None) if !self.failed => {
                 self.unsure = true;
                 Fate::Unsure
             }
@@ -278,6 +344,17 @@ impl Book {
     /// The child has ended, and its program goes on without it (`--exit-when all`).
     fn lingers(&self) -> bool {
         self.lingering && self.child.is_none()
+    }
+
+    /// Whether a generation is steady only once it has said so: where it is asked to, or has.
+    fn says_when_it_is_ready(&self) -> bool {
+        self.rules.knows_readiness || self.ready_since.is_some()
+    }
+
+    /// Nobody has asked the child, or what goes on of its program, to end.
+    fn runs(&self) -> bool {
+        let asked = self.stop.is_some() || self.restart.is_some() || self.failing.is_some();
+        !asked && (self.child.is_some() || self.lingers())
     }
 
     fn forgive(&mut self, stable: Option<bool>) {
@@ -300,7 +377,10 @@ impl Book {
         let perhaps = recent.iter().filter(|old| old.is_none()).count();
         self.crashes.push(now);
         self.in_a_row += 1;
-        if self.unsure || surely < usize::from(limit) && surely + perhaps >= usize::from(limit) {
+        if self.unsure
+            || self.lost
+            || surely < usize::from(limit) && surely + perhaps >= usize::from(limit)
+        {
             self.unsure = true;
             return Fate::Unsure;
         }
@@ -324,7 +404,7 @@ impl Book {
     /// When what is alive may get SIGKILL, and has to.
     fn deadline(&self) -> Option<Time> {
         let of = |request: &Option<Request>| request.as_ref().and_then(|r| r.deadline);
-        [of(&self.stop), of(&self.restart)].into_iter().flatten().min()
+        [of(&self.stop), of(&self.restart), of(&self.failing)].into_iter().flatten().min()
     }
 
     /// The same for what the child left.
@@ -346,7 +426,7 @@ impl Book {
     fn limited_by_request(&self) -> bool {
         let was =
             |request: &Option<Request>| request.as_ref().is_some_and(|r| r.child || r.lingering);
-        was(&self.stop) || was(&self.restart)
+        was(&self.stop) || was(&self.restart) || was(&self.failing)
     }
 }
 
@@ -398,6 +478,18 @@ impl World {
         options.stop_signal.or(self.passed_on_as(signal)).unwrap_or(signal)
     }
 
+    /// What the child is sent for its silence.
+    fn told_for_its_silence(&self) -> u8 {
+        let options = &self.plan.options;
+        let ends = options.stop_signal.unwrap_or(TERM);
+        match self.book.readiness {
+            Readiness::NotYet | Readiness::Reloading => ends,
+            Readiness::Unknown | Readiness::Ready | Readiness::Stopping => {
+                options.watchdog_signal.unwrap_or(ends)
+            }
+        }
+    }
+
     fn told_to_restart(&self, signal: u8) -> u8 {
         let options = &self.plan.options;
         options.restart_signal.or(self.passed_on_as(signal)).unwrap_or(signal)
@@ -408,10 +500,10 @@ impl World {
         self.own_children().filter(|id| !self.is_helper(*id))
     }
 
-    /// The exporter; one that even SIGKILL did not end in time counts as what is left.
+    /// One of its helpers; one that even SIGKILL did not end in time counts as what is left.
     fn is_helper(&self, id: Id) -> bool {
         let process = &self.processes[id];
-        process.role == Role::Exporter && !process.given_up
+        matches!(process.role, Role::Exporter | Role::Prober) && !process.given_up
     }
 
     // ---- the wait ----
@@ -422,7 +514,9 @@ impl World {
             Some(end) => format!("waits for {} at most", crate::schedule::Shown(end - w.now())),
             None => "waits".into(),
         });
+        self.heard_all();
         self.all_was_passed_on();
+        self.silence_of_those_that_go_on();
         let book = &self.book;
         let (now, busy) = (self.now(), self.busy);
         for id in self.own_children() {
@@ -451,7 +545,11 @@ impl World {
                 self.broken(format!("I3: it would sleep through {what}"));
             }
         };
-        let since = book.stop.or(book.restart).map_or(0, |request| request.busy);
+        let requests = [book.stop, book.restart, book.failing].into_iter().flatten();
+        let since = requests.map(|request| request.busy).min().unwrap_or(0);
+        if let Some((at, since)) = book.word_due.filter(|_| book.runs()) {
+            due("a word of the child", Some(at), since);
+        }
         if book.child.is_some() {
             due(
                 "the deadline of the child",
@@ -497,11 +595,16 @@ impl World {
             && let Some(at) = stop.at
         {
             let rules = self.rules();
-            let bound = at + rules.stop_delay + rules.stop_grace + KILL_WAIT;
+            let usual = at + rules.stop_delay + rules.stop_grace;
+            let bound = usual.max(stop.deadline.unwrap_or(0)) + KILL_WAIT;
             due("the end of the stop (I6)", Some(bound), stop.busy);
         }
         let lives = book.child.is_some()
-            || !alone && (book.lingering || book.restart.is_some() || book.fate == Fate::Unsure);
+            || !alone
+                && (book.lingering
+                    || book.restart.is_some()
+                    || book.failing.is_some()
+                    || book.fate == Fate::Unsure);
         if end.is_none() && !lives {
             self.broken("it would wait for ever, without a child".into());
         }
@@ -511,6 +614,7 @@ impl World {
     pub fn woke(&mut self, info: Option<Info>) {
         let now = self.now();
         self.book.woke = now;
+        self.book.woke_busy = self.busy;
         self.book.may_suspend = false;
         self.book.was_suspended = false;
         let Some(info) = info else { return };
@@ -518,16 +622,19 @@ impl World {
         self.say(|_| format!("takes signal {signal} from {sender:?}"));
         let own = sender == Some(self.own_pid());
         if signal == CHLD
+            || signal == IO && sender.is_none() && self.has_ear
             || own && [PIPE, 25].contains(&signal)
             || sender.is_none() && [TTIN, TTOU, CONT].contains(&signal)
         {
             return;
         }
         self.book.received[usize::from(signal)] += 1;
-        if self.asks_for_a_stop(signal) {
-            self.stop_taken(signal);
-        } else if self.asks_for_a_restart(signal) {
-            self.restart_taken(signal);
+        if self.asks_for_a_stop(signal) || self.asks_for_a_restart(signal) {
+            // What was said before the request was not said in answer to it.
+            self.book.taken = Some(signal);
+            if !self.has_ear {
+                self.heard_all();
+            }
         } else if let Some(passed) = self.passed_on_as(signal) {
             if self.book.child.is_some() {
                 self.book.required.push(passed);
@@ -535,6 +642,15 @@ impl World {
             let background = [TTIN, TTOU].contains(&signal)
                 && !matches!(self.rules().name, Name::Tini | Name::Catatonit);
             self.book.may_suspend = signal == TSTP || background;
+        }
+    }
+
+    /// Nothing is left to be heard: the request that came with it is acted on.
+    pub fn heard_all(&mut self) {
+        match self.book.taken.take() {
+            Some(signal) if self.asks_for_a_stop(signal) => self.stop_taken(signal),
+            Some(signal) => self.restart_taken(signal),
+            None => {}
         }
     }
 
@@ -549,6 +665,7 @@ impl World {
             lingering: book.lingers(),
             counts: match book.fate {
                 _ if book.child.is_some() || book.lingering || book.restart.is_some() => Some(true),
+                _ if book.failing.is_some() && !matches!(book.fate, Fate::Next { .. }) => None,
                 Fate::Unsure => None,
                 fate => Some(fate != Fate::Leaves),
             },
@@ -563,6 +680,7 @@ impl World {
         match self.book.stop {
             None => {
                 self.book.stop = Some(request);
+                self.book.frees_port = lives && self.rules().stop_delay == 0 && !escalated;
                 if lives && self.rules().stop_delay == 0 && !escalated {
                     self.book.required.push(told);
                 }
@@ -586,7 +704,9 @@ impl World {
             Some(_) => {}
             None if lives || self.book.lingers() => {
                 self.book.restart = Some(request);
-                if lives {
+                if self.book.failing.is_some() {
+                    // It was asked to end already.
+                } else if lives {
                     let told = self.told_to_restart(signal);
                     self.book.required.push(told);
                 } else {
@@ -597,7 +717,169 @@ impl World {
         }
     }
 
+    // ---- what the child says ----
+
+    fn word_is_due_in(&mut self, time: Option<Time>) {
+        self.book.word_due = time.map(|time| (self.now() + time, self.busy));
+    }
+
+    /// Whether whoever has this pid now speaks for the child.
+    fn speaks(&self, mut pid: i32) -> bool {
+        for _ in 0..32 {
+            if self.book.child.is_some_and(|id| self.processes[id].pid == pid) {
+                return true;
+            }
+            match self.parent_of(pid).filter(|_| self.has_proc()) {
+                Some(parent) if parent == self.own_pid() => {
+                    let helper = self.find(pid).is_some_and(|id| self.is_helper(id));
+                    return self.rules().all && !helper;
+                }
+                Some(parent) if parent > 1 => pid = parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// clawinit reads a datagram.
+    pub fn heard(&mut self, datagram: Datagram) {
+        let pid = self.processes[datagram.sender].pid;
+        let asks = self.find(pid).is_some_and(|id| self.processes[id].role == Role::Prober);
+        let words = if asks { Words::Ready } else { datagram.words };
+        let heard = asks || self.speaks(pid);
+        self.say(|w| {
+            let whether = if heard { "hears" } else { "does not listen to" };
+            format!("{whether} {}: {words:?}", w.named(datagram.sender))
+        });
+        if !heard {
+            return;
+        }
+        match words {
+            Words::ReadyAndAlive => {
+                self.noticed(Words::Ready);
+                self.noticed(Words::Alive);
+            }
+            Words::Garbage | Words::TooLong => {}
+            words => self.noticed(words),
+        }
+    }
+
+    fn noticed(&mut self, words: Words) {
+        let (now, rules) = (self.now(), self.rules());
+        if !self.book.runs() {
+            return self.noticed_while_ending(words);
+        }
+        let readiness = self.book.readiness;
+        match words {
+            Words::Ready if readiness == Readiness::Ready => {}
+            Words::Ready => self.is_ready(),
+            Words::Reloading => {
+                self.book.readiness = Readiness::Reloading;
+                self.word_is_due_in(rules.start_grace);
+            }
+            Words::Stopping => {
+                self.book.readiness = Readiness::Stopping;
+                self.word_is_due_in(rules.watchdog.map(|time| time.max(rules.restart_grace)));
+            }
+            Words::Alive if [Readiness::Unknown, Readiness::Ready].contains(&readiness) => {
+                self.word_is_due_in(rules.watchdog);
+            }
+            Words::Failed => {
+                let options = &self.plan.options;
+                let ends = options.stop_signal.unwrap_or(TERM);
+                let told = options.watchdog_signal.unwrap_or(ends);
+                if self.book.child.is_some() {
+                    self.book.required.push(told);
+                }
+                self.fails(now);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_ready(&mut self) {
+        let (now, rules) = (self.now(), self.rules());
+        self.book.readiness = Readiness::Ready;
+        self.book.ready_since.get_or_insert(now);
+        self.word_is_due_in(rules.watchdog);
+    }
+
+    /// The child is asked to end, as one that has crashed.
+    fn fails(&mut self, at: Time) {
+        let deadline = Some(at + self.rules().restart_grace);
+        let request = self.request(TERM);
+        if request.lingering {
+            // What follows is judged anew, when they have ended: a crash that the book cannot time.
+            self.book.fate = Fate::Unsure;
+            self.book.lost = true;
+        }
+        let busy = self.book.woke_busy;
+        self.book.failing = Some(Request { at: Some(at), deadline, busy, ..request });
+        self.book.failed = true;
+    }
+
+    /// Those that go on without the child have to speak, too; whether they were told, nobody sees
+    /// where there are none to tell.
+    fn silence_of_those_that_go_on(&mut self) {
+        let late = self.book.word_due.is_some_and(|(due, _)| self.now() >= due);
+        if late && self.book.runs() && self.book.child.is_none() {
+            let at = self.book.woke;
+            self.fails(at);
+        }
+    }
+
+    fn noticed_while_ending(&mut self, words: Words) {
+        let (now, rules) = (self.now(), self.rules());
+        if self.book.child.is_none() && !self.limited_program_goes_on() {
+            return;
+        }
+        let unkilled = self.book.escalated.is_none();
+        let stopping = self.book.stop.is_some();
+        let restarting = !stopping && self.book.restart.is_some();
+        match words {
+            Words::Stopping => self.book.readiness = Readiness::Stopping,
+            Words::Reloading => self.book.readiness = Readiness::Reloading,
+            Words::Ready if restarting && rules.in_place && unkilled => {
+                self.book.restart = None;
+                self.book.failing = None;
+                self.book.failed = false;
+                self.book.in_place += 1;
+                if self.book.child.is_none() {
+                    self.book.fate = Fate::Leaves; // with the last of those that go on
+                }
+                self.book.ready_since = None;
+                self.is_ready();
+            }
+            Words::Extend(time) if unkilled && (stopping || restarting) => {
+                let (request, latest) = if stopping {
+                    let max = rules.stop_grace_max.map(|max| max + rules.stop_delay);
+                    (self.book.stop.as_mut(), max)
+                } else {
+                    (self.book.restart.as_mut(), rules.restart_grace_max)
+                };
+                if let Some(request) = request
+                    && let (Some(at), Some(old), Some(max)) = (request.at, request.deadline, latest)
+                {
+                    // In whole microseconds, as it was said.
+                    let wanted = now + time / 1_000 * 1_000;
+                    request.deadline = Some(old.max(wanted.min(at + max)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A request came while the program went on without the child, and it still does.
+    fn limited_program_goes_on(&self) -> bool {
+        let lingers = |r: &Option<Request>| r.as_ref().is_some_and(|r| r.lingering);
+        let book = &self.book;
+        lingers(&book.stop) || lingers(&book.restart) || lingers(&book.failing)
+    }
+
     fn all_was_passed_on(&mut self) {
+        if std::mem::take(&mut self.book.frees_port) && self.listening > 0 {
+            self.broken("the child was told to stop, and clawinit keeps its port".into());
+        }
         if let Some(signal) = self.book.required.first() {
             self.broken(format!("I7: signal {signal} has not come to the child"));
         }
@@ -747,7 +1029,8 @@ impl World {
             self.sends_child(id, signal);
         } else if self.is_helper(id) {
             if signal != KILL {
-                self.broken(format!("signal {signal} for the exporter"));
+                let name = self.named(id);
+                self.broken(format!("signal {signal} for {name}"));
             }
         } else {
             self.sends_leftover(id, signal);
@@ -766,6 +1049,7 @@ impl World {
         let now = self.now();
         let process = &self.processes[id];
         let told = self.book.stop.map(|stop| self.told_to_stop(stop.signal));
+        let word_due = self.book.word_due.filter(|_| self.book.runs());
         match signal {
             KILL => {
                 match self.book.deadline() {
@@ -785,8 +1069,41 @@ impl World {
             _ if Some(signal) == told && self.book.tell.is_some_and(|tell| now >= tell) => {
                 self.book.tell = None;
             }
+            _ if signal == self.told_for_its_silence()
+                && word_due.is_some_and(|(due, _)| now >= due) =>
+            {
+                self.was_silent();
+                let at = self.book.woke;
+                self.fails(at);
+            }
             TERM if self.rules().name == Name::DumbInit && !self.is_alive(id) => {}
             _ => self.broken(format!("I7: signal {signal} for the child, which nobody sent")),
+        }
+    }
+
+    /// Nothing that it said in time waits to be heard.
+    fn was_silent(&mut self) {
+        let readiness = self.book.readiness;
+        let due = self.book.word_due.map_or(0, |(due, _)| due);
+        let would_help = |words| match readiness {
+            Readiness::NotYet | Readiness::Reloading => {
+                [Words::Ready, Words::ReadyAndAlive].contains(&words)
+            }
+            Readiness::Unknown | Readiness::Ready => {
+                [Words::Alive, Words::ReadyAndAlive].contains(&words)
+            }
+            Readiness::Stopping => false,
+        };
+        let spoken = self.unheard().find(|said| {
+            would_help(said.words)
+                && said.sent < due.min(self.book.woke)
+                && self.book.child == Some(said.sender)
+        });
+        if let Some(said) = spoken {
+            let words = said.words;
+            self.broken(format!(
+                "the child is asked to end for its silence; it had said {words:?}"
+            ));
         }
     }
 
@@ -844,6 +1161,10 @@ impl World {
         if self.rules().name == Name::Clawinit && self.book.numbered != self.book.generation + 1 {
             self.broken("CLAWINIT_GENERATION is another".into());
         }
+        let kept = self.rules().name == Name::Clawinit && self.plan.options.listen;
+        if kept && self.listening == 0 {
+            self.broken("a generation is started without the sockets of --listen".into());
+        }
         match self.book.fate {
             Fate::Open if self.book.tried => {
                 self.broken("a generation that nobody asked for".into())
@@ -862,8 +1183,18 @@ impl World {
         self.book.hurried = false;
         self.book.restart = None;
         self.book.told.clear();
+        self.book.failing = None;
+        self.book.failed = false;
         match started {
             Ok(id) => {
+                let rules = self.rules();
+                (self.book.readiness, self.book.ready_since) = (Readiness::Unknown, None);
+                if rules.knows_readiness {
+                    self.book.readiness = Readiness::NotYet;
+                    self.word_is_due_in(rules.start_grace);
+                } else {
+                    self.word_is_due_in(rules.watchdog);
+                }
                 self.book.generation += 1;
                 self.book.child = Some(id);
                 self.book.started = self.now();
@@ -894,7 +1225,12 @@ impl World {
         self.say(|_| format!("leaves with {code}"));
         self.all_was_passed_on();
         let book = &self.book;
-        if book.stop.is_none() && !matches!(book.fate, Fate::Leaves | Fate::Unsure) {
+        // A child that failed and outlives SIGKILL is waited for only where another is to follow.
+        let outlives = book.failing.is_some()
+            && book.restart.is_none()
+            && matches!(self.rules().mode, Mode::Never | Mode::Request)
+            && book.escalated.is_some_and(|at| self.now() + book.stalled >= at + KILL_WAIT);
+        if book.stop.is_none() && !outlives && !matches!(book.fate, Fate::Leaves | Fate::Unsure) {
             self.broken(format!("it leaves with {code}, and nobody asked for that"));
         }
         let wanted = self.codes();
@@ -922,7 +1258,9 @@ impl World {
 
     fn codes_of(&self, stop: Option<Request>) -> Vec<u8> {
         let book = &self.book;
-        let left = stop.is_some_and(|stop| stop.lingering) && self.others().next().is_some();
+        let went_on = [stop, book.failing].into_iter().flatten().any(|request| request.lingering);
+        let went_on = went_on || self.rules().all && book.fate == Fate::Unsure;
+        let left = went_on && self.others().next().is_some();
         let overdue = match stop.and_then(|stop| stop.deadline) {
             None => vec![false],
             Some(deadline) => match book.escalated {
@@ -937,7 +1275,7 @@ impl World {
                 codes.push(self.code(&self.plan.options, stop.is_some(), survived, *overdue));
             }
         }
-        if book.unsure && stop.is_none() && codes.contains(&0) {
+        if (book.unsure || book.lost) && stop.is_none() && codes.contains(&0) {
             codes.push(1);
         }
         codes
@@ -966,14 +1304,16 @@ impl World {
             Last::NotStarted(code) => code,
             Last::Nothing => 125,
         };
-        if code == 0 && self.book.gave_up && !stopped { 1 } else { code }
+        let undone = self.book.gave_up || self.book.failed;
+        if code == 0 && undone && !stopped { 1 } else { code }
     }
 
     fn nothing_is_left(&self) {
         for id in self.own_children() {
             let process = &self.processes[id];
             let name = self.named(id);
-            if matches!(process.life, Life::Zombie(_)) && process.died < self.book.woke {
+            let told = !self.is_pending(CHLD);
+            if matches!(process.life, Life::Zombie(_)) && process.died < self.book.woke && told {
                 self.broken(format!("I9: it leaves, and {name} is not reaped"));
             }
             if process.life != Life::Alive {
@@ -988,10 +1328,10 @@ impl World {
                 .escalated
                 .is_some_and(|at| self.now() + self.book.stalled >= at + KILL_WAIT);
             match process.role {
-                Role::Exporter if process.killed.is_none() => {
+                Role::Exporter | Role::Prober if process.killed.is_none() => {
                     self.broken(format!("it leaves, and {name} runs on"));
                 }
-                Role::Exporter => {}
+                Role::Exporter | Role::Prober => {}
                 _ if self.book.child == Some(id) => {
                     if process.killed.is_none() || !waited {
                         self.broken(format!("it leaves, and {name} runs on"));
@@ -1023,7 +1363,11 @@ impl World {
         same("exit code", word(at::EXIT_CODE, 0), u64::from(code) + 1);
         same("generation", word(at::GENERATION, 0), self.book.generation.into());
         let restarts = (0..3).map(|cause| word(at::RESTARTS, cause)).sum();
-        same("restarts", restarts, u64::from(self.book.generation.saturating_sub(1)));
+        same(
+            "restarts",
+            restarts,
+            u64::from(self.book.generation.saturating_sub(1) + self.book.in_place),
+        );
         same("reaped", word(at::REAPED, 0), self.book.reaped);
         for (signal, count) in self.book.received.iter().enumerate() {
             same(&format!("signal {signal}"), word(at::RECEIVED, signal), *count);

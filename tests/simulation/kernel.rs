@@ -383,6 +383,11 @@ pub mod descendants {
         })
     }
 
+    /// In no time, so that the book sees the same parents: who ends just then speaks or not.
+    pub fn parent_of(pid: i32) -> Option<i32> {
+        world(|w| if w.has_proc() { w.parent_of(pid) } else { None })
+    }
+
     pub fn group_of(pid: i32) -> i32 {
         world(|w| {
             w.call();
@@ -448,7 +453,17 @@ pub mod descriptors {
         false
     }
 
-    pub fn close_inherited(_: Option<i32>) {}
+    pub fn close_inherited(_: [Option<i32>; 2]) {
+        world(|w| w.listening = 0);
+    }
+
+    pub fn close_range(first: i32, last: i32) {
+        world(|w| {
+            w.call();
+            assert_eq!((first, last), (3, 2 + w.listening), "other descriptors than the sockets");
+            w.listening = 0;
+        });
+    }
 
     pub fn stderr_is_the_journal() -> bool {
         false
@@ -573,6 +588,7 @@ pub mod terminal {
 
 pub mod spawn {
     use super::{Errno, signals::Mask, terminal::Terminal, world};
+    use crate::world::Role;
     use std::ffi::{CStr, CString, c_char};
 
     pub struct Program<'a> {
@@ -586,7 +602,14 @@ pub mod spawn {
         pub folder: Option<&'a CStr>,
         pub user: Option<(u32, u32)>,
         pub no_new_privs: bool,
-        pub handed: Option<i32>,
+        pub handed: Handed,
+    }
+
+    #[derive(Clone, Copy)]
+    pub enum Handed {
+        All,
+        One(i32),
+        Nothing,
     }
 
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -606,13 +629,15 @@ pub mod spawn {
 
     pub fn spawn(program: &mut Program) -> Result<i32, Failure> {
         world(|w| {
-            let started = if program.handed.is_some() {
-                w.start_exporter()
-            } else {
-                w.starts();
-                let started = w.start_child();
-                w.started(started);
-                started
+            let started = match program.handed {
+                Handed::One(_) => w.start_helper(Role::Exporter),
+                Handed::Nothing => w.start_helper(Role::Prober),
+                Handed::All => {
+                    w.starts();
+                    let started = w.start_child();
+                    w.started(started);
+                    started
+                }
             };
             let failed = |errno| {
                 let step = match errno {
@@ -645,8 +670,85 @@ pub mod spawn {
             Environment
         }
 
+        pub fn set(&mut self, _: &str, _: &str) {}
+
+        pub fn set_to_pid(&mut self, _: &'static str) {}
+
         pub fn number_generation(&mut self, generation: u32) {
             world(|w| w.book.numbered = generation);
         }
+    }
+}
+
+pub mod listen {
+    use super::{Errno, world};
+    use crate::schedule::Fault;
+    use std::net::SocketAddr;
+
+    pub enum Taken {
+        By(i32),
+        NoSocket,
+        Errno(Errno),
+    }
+
+    pub fn tcp(_: SocketAddr) -> Result<i32, Errno> {
+        world(|w| {
+            w.call();
+            if w.has(|fault| *fault == Fault::Socket) {
+                return Err(Errno(libc::EADDRINUSE));
+            }
+            w.listening += 1;
+            Ok(2 + w.listening)
+        })
+    }
+
+    pub fn unix(_: &str) -> Result<i32, Taken> {
+        Err(Taken::NoSocket)
+    }
+}
+
+pub mod notify {
+    use super::{Errno, world};
+    use crate::schedule::Fault;
+    use crate::signal::Signal;
+
+    pub const SIGNAL: Signal = Signal::IO;
+
+    pub struct Socket;
+
+    pub struct Datagram<'a> {
+        pub sender: i32,
+        pub text: &'a [u8],
+    }
+
+    impl Socket {
+        pub fn open() -> Result<(Socket, String), Errno> {
+            world(|w| {
+                if w.has(|fault| *fault == Fault::Socket) {
+                    return Err(Errno(libc::EMFILE));
+                }
+                w.has_ear = true;
+                Ok((Socket, "@00001".into()))
+            })
+        }
+
+        pub fn next<'a>(&self, buffer: &'a mut [u8]) -> Option<Datagram<'a>> {
+            world(|w| w.hear()).map(|(sender, text)| {
+                if text.len() > buffer.len() {
+                    return Datagram { sender, text: &[] };
+                }
+                buffer[..text.len()].copy_from_slice(text.as_bytes());
+                Datagram { sender, text: &buffer[..text.len()] }
+            })
+        }
+
+        pub fn fd(&self) -> i32 {
+            4
+        }
+    }
+
+    pub fn send(_: &str, _: &str) -> Result<(), Errno> {
+        world(|w| w.call());
+        Ok(())
     }
 }

@@ -17,12 +17,16 @@ mod program {
     pub mod core;
     pub mod init;
     pub mod leftovers;
+    pub mod notice;
     pub mod report;
     pub mod signal;
+    pub mod sockets;
     pub mod status;
     pub mod watch;
 }
-pub use program::{census, cli, config, core, init, leftovers, report, signal, status, watch};
+pub use program::{
+    census, cli, config, core, init, leftovers, notice, report, signal, sockets, status, watch,
+};
 
 /// Programs that run beside PID 1: none of them does here.
 mod verbs {
@@ -35,6 +39,21 @@ mod verbs {
 mod exporter {
     pub fn main(_: &crate::kernel::entry::Start) -> u8 {
         unreachable!("no word that calls for it is ever given")
+    }
+}
+
+/// The same of the one that asks whether the child is ready.
+mod prober {
+    use std::ffi::CStr;
+
+    pub const NAME: &CStr = c"clawinit-ready";
+
+    pub fn main(_: &crate::kernel::entry::Start) -> u8 {
+        unreachable!("no word that calls for it is ever given")
+    }
+
+    pub fn probe(_: &str, _: Option<&str>, _: Option<&str>) -> Result<(), String> {
+        Ok(())
     }
 }
 

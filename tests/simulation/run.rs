@@ -2,7 +2,7 @@
 
 use crate::kernel::entry::Start;
 use crate::kernel::signals::Mask;
-use crate::schedule::{Name, Schedule};
+use crate::schedule::{Fault, Name, Schedule};
 use crate::world::{self, Broken, Exited, World};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -127,6 +127,7 @@ pub fn schedule(plan: Rc<Schedule>, traced: bool) -> Outcome {
     let ended = catch_unwind(AssertUnwindSafe(|| crate::init::main(start)));
     let mut world = world::leave();
     let broken = match ended {
+        Ok(125) if world.has(|fault| *fault == Fault::Socket) && !world.book.has_begun() => None,
         Ok(code) => Some(format!("it returned with {code}; {}", world.last_line.trim_end())),
         Err(payload) => match payload.downcast::<Broken>() {
             Ok(broken) => Some(broken.0),

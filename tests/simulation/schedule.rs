@@ -45,8 +45,10 @@ pub struct Schedule {
     pub strangers: Vec<Stranger>,
     pub faults: Vec<Fault>,
     pub pids: Pids,
-    /// How long the exporters live, by turns; 0: for ever.
-    pub exporters: Vec<Time>,
+    /// How long clawinit's helpers live, by turns; 0: for ever.
+    pub helpers: Vec<Time>,
+    /// How long the one that asks takes to find the child ready.
+    pub answers: Time,
     /// When somebody asks for a stop, if nobody has before.
     pub end: Time,
 }
@@ -114,6 +116,16 @@ pub struct Options {
     pub level: Option<&'static str>,
     pub vary_pid: bool,
     pub terminal: bool,
+    pub notify: bool,
+    pub start_grace: Option<Time>,
+    pub watchdog: Option<Time>,
+    pub watchdog_signal: Option<u8>,
+    pub ready_url: bool,
+    pub in_place: bool,
+    /// How much longer than the grace the child may make it.
+    pub stop_extension: Option<Time>,
+    pub restart_extension: Option<Time>,
+    pub listen: bool,
 }
 
 impl Options {
@@ -147,7 +159,29 @@ impl Options {
         level: None,
         vary_pid: false,
         terminal: false,
+        notify: false,
+        start_grace: None,
+        watchdog: None,
+        watchdog_signal: None,
+        ready_url: false,
+        in_place: false,
+        stop_extension: None,
+        restart_extension: None,
+        listen: false,
     };
+
+    /// Whether there is a socket to speak on.
+    pub fn hears(&self) -> bool {
+        self.notify || self.ready_url || self.watchdog.is_some()
+    }
+
+    pub fn stop_grace(&self) -> Time {
+        self.stop_grace.unwrap_or(25 * SECOND)
+    }
+
+    pub fn restart_grace(&self) -> Time {
+        self.restart_grace.unwrap_or(self.stop_grace())
+    }
 
     fn of(random: &mut Random) -> Options {
         let r = random;
@@ -197,6 +231,19 @@ impl Options {
         o.json = r.one_in(3);
         o.level = r.maybe(4, &["error", "warn", "debug", "trace"]);
         o.vary_pid = r.one_in(20);
+        o.listen = r.one_in(6);
+        o.notify = r.one_in(3);
+        o.ready_url = r.one_in(12);
+        o.watchdog = r.maybe(5, &[MS, 20 * MS, 100 * MS, SECOND]);
+        if o.hears() {
+            o.watchdog_signal = r.maybe(4, &[ABRT, USR2, 40]);
+            o.stop_extension = r.maybe(3, &[0, 100 * MS, 5 * SECOND]);
+            o.restart_extension = r.maybe(3, &[0, 100 * MS, 5 * SECOND]);
+        }
+        if o.notify || o.ready_url {
+            o.start_grace = r.maybe(2, &[MS, 20 * MS, 100 * MS, SECOND]);
+        }
+        o.in_place = o.notify && r.one_in(2);
         o
     }
 
@@ -246,6 +293,18 @@ impl Options {
         word("termination-log", self.report.then(|| "/report".into()));
         word("log-format", self.json.then(|| "json".into()));
         word("log-level", self.level.map(str::to_owned));
+        word("start-grace", ms(self.start_grace));
+        word("watchdog", ms(self.watchdog));
+        word("watchdog-signal", code(self.watchdog_signal));
+        word("ready-url", self.ready_url.then(|| "http://127.0.0.1/".into()));
+        word("restart-style", self.in_place.then(|| "in-place".into()));
+        word("stop-grace-max", ms(self.stop_extension.map(|more| self.stop_grace() + more)));
+        let longest = self.restart_extension.map(|more| self.restart_grace() + more);
+        word("restart-grace-max", ms(longest));
+        word("listen", self.listen.then(|| "127.0.0.1:8888".into()));
+        if self.notify {
+            words.push("--notify".into());
+        }
         if self.vary_pid {
             words.push("--vary-pid".into());
         }
@@ -266,6 +325,10 @@ pub struct Program {
     /// In state D from then on, for so long; `None`: until the machine is switched off.
     pub disk: Option<(Time, Option<Time>)>,
     pub forks: Vec<Fork>,
+    /// What it says by sd_notify(3).
+    pub says: Vec<Say>,
+    /// A sign of life so often, until then.
+    pub signs: Option<(Time, Time)>,
     /// In a process group of its own, if it is not the child itself.
     pub own_group: bool,
     /// Of another user: signals to it are not permitted.
@@ -287,6 +350,59 @@ pub enum Reaction {
     Default,
     Ignores,
     Ends(Time, End),
+}
+
+/// A datagram that it sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Say {
+    pub when: When,
+    pub words: Words,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Words {
+    Ready,
+    Reloading,
+    Stopping,
+    Alive,
+    Failed,
+    /// It needs so long from now on.
+    Extend(Time),
+    /// Two of them in one datagram.
+    ReadyAndAlive,
+    /// Nothing that means anything.
+    Garbage,
+    /// More than is read.
+    TooLong,
+}
+
+impl Words {
+    pub fn text(self) -> String {
+        match self {
+            Words::Ready => "READY=1".into(),
+            Words::Reloading => "RELOADING=1\nMONOTONIC_USEC=1".into(),
+            Words::Stopping => "STOPPING=1\nSTATUS=going".into(),
+            Words::Alive => "WATCHDOG=1".into(),
+            Words::Failed => "WATCHDOG=trigger".into(),
+            Words::Extend(time) => format!("EXTEND_TIMEOUT_USEC={}", time / 1_000),
+            Words::ReadyAndAlive => "READY=1\nWATCHDOG=1\n".into(),
+            Words::Garbage => "READY=2\n\nWATCHDOG\n=\nEXTEND_TIMEOUT_USEC=-1".into(),
+            Words::TooLong => format!("READY=1\nSTATUS={}", "x".repeat(3000)),
+        }
+    }
+
+    fn of(r: &mut Random) -> Words {
+        match r.below(10) {
+            0..=2 => Words::Ready,
+            3 => Words::Reloading,
+            4 => Words::Stopping,
+            5 => Words::Alive,
+            6 => Words::Failed,
+            7 => Words::Extend(r.of(&[0, MS, 100 * MS, SECOND, 3 * SECOND, 900 * SECOND])),
+            8 => Words::ReadyAndAlive,
+            _ => r.of(&[Words::Garbage, Words::TooLong]),
+        }
+    }
 }
 
 /// A child that it has.
@@ -336,8 +452,8 @@ pub struct Stranger {
 pub enum Fault {
     /// A start of the command.
     Start { nth: u32, errno: i32 },
-    /// A start of the exporter.
-    Exporter { nth: u32, errno: i32 },
+    /// A start of the exporter, or of who asks for readiness.
+    Helper { nth: u32, errno: i32 },
     /// There is no `/proc`, or it is another namespace's.
     NoProc,
     /// `/proc` goes, once its list was read so often.
@@ -354,6 +470,8 @@ pub enum Fault {
     Wakes { nth: u32 },
     /// A call that takes as long: another process has the processor.
     Stall { nth: u32, time: Time },
+    /// The sockets of `--listen` and `--notify`.
+    Socket,
     /// The termination report.
     Report,
     /// No file of the control group.
@@ -392,7 +510,8 @@ impl Schedule {
             strangers,
             faults: Fault::some(&mut r),
             pids: Pids { last: r.of(&[14, 20, 40, 90]), lowest: r.one_in(2) },
-            exporters: (0..2).map(|_| r.of(&[0, 0, MS, SECOND, 70 * SECOND])).collect(),
+            helpers: (0..2).map(|_| r.of(&[0, 0, MS, SECOND, 70 * SECOND])).collect(),
+            answers: soon(&mut r),
             end,
             options,
         }
@@ -451,6 +570,8 @@ impl Program {
         stops: None,
         disk: None,
         forks: Vec::new(),
+        says: Vec::new(),
+        signs: None,
         own_group: false,
         other_user: false,
         reaps: true,
@@ -484,10 +605,34 @@ impl Program {
             } else {
                 vec![]
             },
+            says: Program::says(r, depth),
+            signs: r
+                .one_in(4)
+                .then(|| (r.of(&[MS / 2, 19 * MS, 20 * MS, 90 * MS, SECOND]), soon(r))),
             own_group: r.one_in(3),
             other_user: r.one_in(20),
             reaps: !r.one_in(3),
         }
+    }
+}
+
+impl Program {
+    fn says(r: &mut Random, depth: u64) -> Vec<Say> {
+        let mut says = Vec::new();
+        if depth == 0 && r.one_in(2) {
+            says.push(Say { when: When::After(soon(r)), words: Words::Ready });
+        }
+        if depth == 0 && r.one_in(3) {
+            // As one that is restarted in place.
+            says.push(Say { when: When::Told(0), words: Words::Reloading });
+            says.push(Say { when: When::Told(soon(r)), words: Words::Ready });
+        }
+        for _ in 0..r.of(&[0, 0, 1, 3]) {
+            let time = soon(r);
+            let when = if r.one_in(2) { When::After(time) } else { When::Told(time) };
+            says.push(Say { when, words: Words::of(r) });
+        }
+        says
     }
 }
 
@@ -546,10 +691,9 @@ impl Fault {
                 let errno = if r.one_in(3) { r.of(&lasting) } else { r.of(&errnos) };
                 Fault::Start { nth: r.below(3) as u32, errno }
             }
-            2 => Fault::Exporter {
-                nth: r.below(2) as u32,
-                errno: r.of(&[libc::EAGAIN, libc::ENOENT]),
-            },
+            2 => {
+                Fault::Helper { nth: r.below(2) as u32, errno: r.of(&[libc::EAGAIN, libc::ENOENT]) }
+            }
             3 => Fault::NoProc,
             4 => Fault::ProcGoes { nth: r.below(4) as u32 },
             5 => Fault::List { nth: r.below(5) as u32 },
@@ -557,6 +701,7 @@ impl Fault {
             7 | 8 => Fault::Log { nth: early(r), count: r.of(&[1, 3, 1000]), broken: r.one_in(2) },
             9 => Fault::Kill { nth: early(r), errno: r.of(&[libc::EPERM, libc::ESRCH]) },
             10 | 11 => Fault::Wakes { nth: early(r) },
+            12 if r.one_in(8) => Fault::Socket,
             12 => Fault::Report,
             13 => Fault::NoCgroup,
             _ => Fault::Stall {
@@ -600,8 +745,13 @@ impl fmt::Display for Schedule {
         }
         let which = if self.pids.lowest { "the lowest free one" } else { "the next free one" };
         writeln!(f, "  pids up to {}, {which}", self.pids.last)?;
-        if self.options.metrics {
-            writeln!(f, "  exporters live {:?} ns (0: for ever)", self.exporters)?;
+        if self.options.metrics || self.options.ready_url {
+            let answers = Shown(self.answers);
+            writeln!(
+                f,
+                "  helpers live {:?} ns (0: for ever), answers take {answers}",
+                self.helpers
+            )?;
         }
         writeln!(f, "  at {}: SIGTERM, the last signal", Shown(self.end))
     }
@@ -660,6 +810,12 @@ impl fmt::Display for Program {
         for fork in &self.forks {
             let orphan = if fork.orphan { " as an orphan" } else { "" };
             says.push(format!("forks {:?}{orphan} ({})", fork.when, fork.program));
+        }
+        for say in &self.says {
+            says.push(format!("says {:?} {:?}", say.words, say.when));
+        }
+        if let Some((every, until)) = self.signs {
+            says.push(format!("a sign of life every {} until {}", Shown(every), Shown(until)));
         }
         if says.is_empty() {
             says.push("plain".into());

@@ -105,6 +105,10 @@ fn simpler(program: &Program) -> Vec<Program> {
     for n in 0..program.forks.len() {
         add(true, &|p| _ = p.forks.remove(n));
     }
+    for n in 0..program.says.len() {
+        add(true, &|p| _ = p.says.remove(n));
+    }
+    add(program.signs.is_some(), &|p| p.signs = None);
     add(program.life.is_some(), &|p| p.life = None);
     add(program.on_term != plain.on_term, &|p| p.on_term = plain.on_term);
     add(program.on_usr1 != plain.on_usr1, &|p| p.on_usr1 = plain.on_usr1);

@@ -5,8 +5,8 @@
 
 use crate::book::Book;
 use crate::schedule::{
-    CHLD, CONT, End, Fault, From, KILL, LAST_STANDARD, Pids, Program, Reaction, SECOND, STOP,
-    Schedule, TERM, TSTP, TTIN, TTOU, Time, URG, USR1, WINCH, When,
+    CHLD, CONT, End, Fault, From, IO, KILL, LAST_STANDARD, Pids, Program, Reaction, SECOND, STOP,
+    Schedule, TERM, TSTP, TTIN, TTOU, Time, URG, USR1, WINCH, When, Words,
 };
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -49,6 +49,8 @@ pub enum Role {
     Child,
     Descendant,
     Exporter,
+    /// Who asks whether the child is ready.
+    Prober,
     Stranger,
     Verb,
 }
@@ -81,6 +83,14 @@ pub struct Process {
     pub given_up: bool,
 }
 
+/// What waits in clawinit's socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram {
+    pub sender: Id,
+    pub words: Words,
+    pub sent: Time,
+}
+
 /// A signal in clawinit's queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Info {
@@ -96,6 +106,9 @@ enum Happening {
     /// By the reaction to a signal.
     Answers(Id, u8),
     Forks(Id, usize),
+    Says(Id, usize),
+    SignOfLife(Id, u32),
+    Answered(Id),
     Stops(Id),
     FallsAsleep(Id),
     WakesUp(Id),
@@ -120,6 +133,10 @@ pub struct World {
     realtime: VecDeque<Info>,
     stalls: VecDeque<(u64, Time)>,
     pub subreaper: bool,
+    /// How many sockets of `--listen` clawinit holds.
+    pub listening: i32,
+    pub has_ear: bool,
+    datagrams: VecDeque<Datagram>,
     pub oom_kills: u64,
     counts: Counts,
     pub book: Book,
@@ -127,7 +144,7 @@ pub struct World {
     /// The last line of the log that was written.
     pub last_line: String,
     pub report: Option<Vec<u8>>,
-    exporters: u32,
+    helpers: u32,
     starts: u32,
 }
 
@@ -187,13 +204,16 @@ impl World {
             realtime: VecDeque::new(),
             stalls: stalls.into(),
             subreaper: false,
+            listening: 0,
+            has_ear: false,
+            datagrams: VecDeque::new(),
             oom_kills: 0,
             counts: Counts::default(),
             book: Book::new(&plan.options),
             trace: traced.then(Vec::new),
             last_line: String::new(),
             report: None,
-            exporters: 0,
+            helpers: 0,
             starts: 0,
             plan: plan.clone(),
         };
@@ -287,6 +307,25 @@ impl World {
                 }
             }
             Happening::Forks(id, fork) => self.forks(id, fork),
+            Happening::Says(id, nth) => {
+                let words = self.processes[id].program.says[nth].words;
+                self.says(id, words);
+            }
+            Happening::SignOfLife(id, left) => {
+                self.says(id, Words::Alive);
+                if let Some((every, _)) = self.processes[id].program.signs
+                    && left > 0
+                    && self.is_alive(id)
+                {
+                    self.after(every, Happening::SignOfLife(id, left - 1));
+                }
+            }
+            Happening::Answered(id) => {
+                self.says(id, Words::Ready);
+                if self.is_alive(id) {
+                    self.after(SECOND / 4, Happening::Answered(id));
+                }
+            }
             Happening::Stops(id) => self.deliver(id, STOP),
             Happening::FallsAsleep(id) => {
                 if self.is_alive(id) {
@@ -499,6 +538,17 @@ impl World {
                 self.after(time, Happening::Forks(id, n));
             }
         }
+        if self.has_ear {
+            for (n, say) in program.says.iter().enumerate() {
+                if let When::After(time) = say.when {
+                    self.after(time, Happening::Says(id, n));
+                }
+            }
+            if let Some((every, until)) = program.signs {
+                let count = (until / every).min(60) as u32;
+                self.after(every, Happening::SignOfLife(id, count));
+            }
+        }
         Some(id)
     }
 
@@ -522,7 +572,7 @@ impl World {
         let parent = if fork.orphan { self.heir(id) } else { Parent::Process(id) };
         let role = match role {
             Role::Stranger | Role::Verb => Role::Stranger,
-            Role::Child | Role::Descendant | Role::Exporter => Role::Descendant,
+            Role::Child | Role::Descendant | Role::Exporter | Role::Prober => Role::Descendant,
         };
         let group = (!fork.program.own_group).then_some(group);
         self.born(fork.program.clone(), parent, role, group);
@@ -651,6 +701,14 @@ impl World {
                 self.after(time, Happening::Forks(id, n));
             }
         }
+        for (n, say) in program.says.iter().enumerate() {
+            if let When::Told(time) = say.when
+                && self.has_ear
+                && (signal == TERM || signal == USR1)
+            {
+                self.after(time, Happening::Says(id, n));
+            }
+        }
         match reaction {
             Reaction::Ignores => {}
             Reaction::Default if [CHLD, URG, WINCH].contains(&signal) => {}
@@ -767,23 +825,68 @@ impl World {
         self.born(program, Parent::Clawinit, Role::Child, None).ok_or(libc::EAGAIN)
     }
 
-    pub fn start_exporter(&mut self) -> Result<Id, i32> {
-        let now = self.exporters;
-        self.exporters += 1;
+    /// A start of one of clawinit's own helpers.
+    pub fn start_helper(&mut self, role: Role) -> Result<Id, i32> {
         self.takes(SPAWN);
+        let now = self.helpers;
+        self.helpers += 1;
         let fault = self.plan.faults.iter().find_map(|fault| match fault {
-            Fault::Exporter { nth, errno } if *nth == now => Some(*errno),
+            Fault::Helper { nth, errno } if *nth == now => Some(*errno),
             _ => None,
         });
         if let Some(errno) = fault {
             return Err(errno);
         }
-        let lives = match self.plan.exporters.as_slice() {
+        let lives = match self.plan.helpers.as_slice() {
             [] => 0,
             times => times[now as usize % times.len()],
         };
         let life = (lives > 0).then_some((lives, End::Exit(1)));
         let program = Rc::new(Program { life, ..Program::PLAIN });
-        self.born(program, Parent::Clawinit, Role::Exporter, None).ok_or(libc::EAGAIN)
+        let id = self.born(program, Parent::Clawinit, role, None).ok_or(libc::EAGAIN)?;
+        if role == Role::Prober {
+            self.after(self.plan.answers, Happening::Answered(id));
+        }
+        Ok(id)
+    }
+
+    // ---- what is said to clawinit ----
+
+    fn says(&mut self, id: Id, words: Words) {
+        /// What waits in the socket at most.
+        const ROOM: usize = 12;
+        let process = &self.processes[id];
+        let silent = process.stopped || process.asleep || process.life != Life::Alive;
+        if silent || !self.has_ear || self.datagrams.len() >= ROOM {
+            return;
+        }
+        self.say(|w| format!("{} says {words:?}", w.named(id)));
+        self.datagrams.push_back(Datagram { sender: id, words, sent: self.now });
+        self.send_to_clawinit(Info { signal: IO, sender: None, verb: false });
+    }
+
+    /// The next datagram: the pid of who sent it, and the text.
+    pub fn hear(&mut self) -> Option<(i32, String)> {
+        self.call();
+        let Some(datagram) = self.datagrams.pop_front() else {
+            self.heard_all();
+            return None;
+        };
+        self.heard(datagram);
+        Some((self.processes[datagram.sender].pid, datagram.words.text()))
+    }
+
+    pub fn unheard(&self) -> impl Iterator<Item = &Datagram> {
+        self.datagrams.iter()
+    }
+
+    /// The parent of whoever has this pid now, as `/proc` tells it.
+    pub fn parent_of(&self, pid: i32) -> Option<i32> {
+        let id = self.find(pid)?;
+        Some(match self.processes[id].parent {
+            Parent::Clawinit => self.own_pid(),
+            Parent::Outside => 0,
+            Parent::Process(parent) => self.processes[parent].pid,
+        })
     }
 }
