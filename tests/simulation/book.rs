@@ -116,6 +116,10 @@ pub struct Book {
     last_answer: Time,
     woke: Time,
     woke_busy: Time,
+    /// When it last looked at the clock, and the time before.
+    looks: [Time; 2],
+    /// It waits for the next generation, and for nothing else: a crash delay.
+    idle_since: Option<Time>,
     received: [u64; 65],
     reaped: u64,
     pub stalled: Time,
@@ -231,6 +235,8 @@ impl Book {
             last_answer: 0,
             woke: 0,
             woke_busy: 0,
+            looks: [0; 2],
+            idle_since: None,
             received: [0; 65],
             reaped: 0,
             stalled: 0,
@@ -253,6 +259,7 @@ impl Book {
 
     /// The program's own `now` for what has just come.
     pub fn looked_at_clock(&mut self, now: Time) {
+        self.looks = [now, self.looks[0]];
         let rules = self.rules;
         if let Some(stop) = &mut self.stop
             && stop.at.is_none()
@@ -289,6 +296,13 @@ impl Book {
             && self.all_reaped
         {
             *ended = Some(now);
+            if self.stop.is_none() && self.escalated.is_some_and(|at| now > at + KILL_WAIT) {
+                // It had outlived the wait for it: what it left has the time of any sweep.
+                self.escalated = None;
+                for request in [&mut self.restart, &mut self.failing].into_iter().flatten() {
+                    request.deadline = None;
+                }
+            }
             self.fate = self.verdict(now);
             self.lingering = rules.all
                 && self.fate == Fate::Leaves
@@ -527,6 +541,7 @@ impl World {
         }
         let alone = self.others().next().is_none();
         let leaves = book.stop.is_some() || book.fate == Fate::Leaves;
+        let idle = book.child.is_none() && alone && matches!(book.fate, Fate::Next { .. });
         if book.child.is_none() && leaves {
             if alone {
                 self.broken("it goes on, though nothing is left to wait for".into());
@@ -605,9 +620,11 @@ impl World {
                     || book.restart.is_some()
                     || book.failing.is_some()
                     || book.fate == Fate::Unsure);
+        let idle_since = idle.then_some(book.idle_since.unwrap_or(now));
         if end.is_none() && !lives {
             self.broken("it would wait for ever, without a child".into());
         }
+        self.book.idle_since = self.book.idle_since.or(idle_since);
     }
 
     /// The wait is over.
@@ -1073,7 +1090,8 @@ impl World {
                 && word_due.is_some_and(|(due, _)| now >= due) =>
             {
                 self.was_silent();
-                let at = self.book.woke;
+                // One look to judge it, and perhaps one for the times that are kept of it.
+                let [_, at] = self.book.looks;
                 self.fails(at);
             }
             TERM if self.rules().name == Name::DumbInit && !self.is_alive(id) => {}
@@ -1196,6 +1214,7 @@ impl World {
                     self.word_is_due_in(rules.watchdog);
                 }
                 self.book.generation += 1;
+                self.book.idle_since = None;
                 self.book.child = Some(id);
                 self.book.started = self.now();
                 self.book.fate = Fate::Open;
@@ -1264,6 +1283,7 @@ impl World {
         let overdue = match stop.and_then(|stop| stop.deadline) {
             None => vec![false],
             Some(deadline) => match book.escalated {
+                Some(at) if at.abs_diff(deadline) <= book.stalled => vec![false, true],
                 Some(at) => vec![at >= deadline],
                 None if self.now() < deadline => vec![false],
                 None => vec![false, true],
@@ -1322,6 +1342,8 @@ impl World {
             // Whoever comes later, handed over by a process that is none of its children, comes
             // without a word: no signal tells of it.
             let known = process.ours_since < self.book.escalated.unwrap_or(self.book.last_answer);
+            // A stop during a crash delay is done at once, whoever has been handed over since.
+            let known = known && self.book.idle_since.is_none_or(|at| process.ours_since < at);
             let listless = self.book.list_failed && !self.rules().pid1;
             let waited = self
                 .book
