@@ -99,6 +99,8 @@ pub struct Book {
     /// The first SIGKILL of this generation's end.
     escalated: Option<Time>,
     child_killed: Option<Time>,
+    /// The child has outlived even the wait for what SIGKILL should have ended.
+    outlived: bool,
     crashes: Vec<Time>,
     in_a_row: u32,
     unsure: bool,
@@ -221,6 +223,7 @@ impl Book {
             in_place: 0,
             escalated: None,
             child_killed: None,
+            outlived: false,
             crashes: Vec::new(),
             in_a_row: 0,
             unsure: false,
@@ -296,8 +299,8 @@ impl Book {
             && self.all_reaped
         {
             *ended = Some(now);
-            if self.stop.is_none() && self.escalated.is_some_and(|at| now > at + KILL_WAIT) {
-                // It had outlived the wait for it: what it left has the time of any sweep.
+            if self.stop.is_none() && self.outlived {
+                // Nobody waited for it any more: what it left has the time of any sweep.
                 self.escalated = None;
                 for request in [&mut self.restart, &mut self.failing].into_iter().flatten() {
                     request.deadline = None;
@@ -624,6 +627,8 @@ impl World {
         if end.is_none() && !lives {
             self.broken("it would wait for ever, without a child".into());
         }
+        self.book.outlived |= self.book.child.is_some()
+            && self.book.escalated.is_some_and(|at| now + MOMENT >= at + KILL_WAIT);
         self.book.idle_since = self.book.idle_since.or(idle_since);
     }
 
@@ -1201,6 +1206,7 @@ impl World {
         self.book.hurried = false;
         self.book.restart = None;
         self.book.told.clear();
+        self.book.lingering = false;
         self.book.failing = None;
         self.book.failed = false;
         match started {
@@ -1218,7 +1224,7 @@ impl World {
                 self.book.child = Some(id);
                 self.book.started = self.now();
                 self.book.fate = Fate::Open;
-                self.book.lingering = false;
+                self.book.outlived = false;
                 self.book.ended = None;
                 self.book.escalated = None;
                 self.book.child_killed = None;
