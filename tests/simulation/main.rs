@@ -59,6 +59,7 @@ mod prober {
 
 mod book;
 mod kernel;
+mod known;
 mod random;
 mod run;
 mod schedule;
@@ -86,6 +87,10 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1); // the schedules take as many threads as they are given
     let trials = vec![
         Trial::test("no_schedule_breaks_a_promise", schedules),
+        Trial::test("every_schedule_that_found_a_defect_is_kept", || match known::broken() {
+            broken if broken.is_empty() => Ok(()),
+            broken => Err(Failed::from(broken.join("\n"))),
+        }),
         Trial::test("a_seed_is_the_same_schedule_and_the_same_history_each_time", || {
             for seed in 1..200 {
                 let (one, other) = (run::trace(seed), run::trace(seed));
