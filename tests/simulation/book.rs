@@ -99,8 +99,8 @@ pub struct Book {
     /// The first SIGKILL of this generation's end.
     escalated: Option<Time>,
     child_killed: Option<Time>,
-    /// The child has outlived even the wait for what SIGKILL should have ended.
-    outlived: bool,
+    /// The child has outlived even the wait for what SIGKILL should have ended; `None`: perhaps.
+    outlived: Option<bool>,
     crashes: Vec<Time>,
     in_a_row: u32,
     unsure: bool,
@@ -223,7 +223,7 @@ impl Book {
             in_place: 0,
             escalated: None,
             child_killed: None,
-            outlived: false,
+            outlived: Some(false),
             crashes: Vec::new(),
             in_a_row: 0,
             unsure: false,
@@ -299,7 +299,7 @@ impl Book {
             && self.all_reaped
         {
             *ended = Some(now);
-            if self.stop.is_none() && self.outlived {
+            if self.stop.is_none() && self.outlived == Some(true) {
                 // Nobody waited for it any more: what it left has the time of any sweep.
                 self.escalated = None;
                 for request in [&mut self.restart, &mut self.failing].into_iter().flatten() {
@@ -428,7 +428,7 @@ impl Book {
     fn sweep_deadline(&self) -> Option<Time> {
         let ended = self.ended.and_then(|(at, _)| at)?;
         let grace = ended + self.rules.sweep_grace;
-        if self.rules.all && self.fate == Fate::Unsure {
+        if self.rules.all && self.fate == Fate::Unsure || self.outlived.is_none() {
             return Some(ended); // whether it sweeps at all, the book cannot tell
         }
         match self.deadline() {
@@ -584,13 +584,13 @@ impl World {
         if let Some((Some(at), then)) = book.ended
             && book.child.is_none()
             && waits
-            && !(book.list_failed && !self.rules().pid1)
+            && (!book.list_failed || self.rules().pid1)
         {
             let left = self.others().any(|id| {
                 let process = &self.processes[id];
                 process.ours_since < at && process.killed.is_none()
             });
-            let unsure = book.fate == Fate::Unsure;
+            let unsure = book.fate == Fate::Unsure || book.outlived.is_none();
             let left = left && book.escalated.is_none() && !unsure;
             let deadline = book.sweep_deadline().filter(|_| left);
             due("the deadline of what the child left", deadline, then.min(since));
@@ -627,8 +627,12 @@ impl World {
         if end.is_none() && !lives {
             self.broken("it would wait for ever, without a child".into());
         }
-        self.book.outlived |= self.book.child.is_some()
-            && self.book.escalated.is_some_and(|at| now + MOMENT >= at + KILL_WAIT);
+        if let (Some(_), Some(at)) = (self.book.child, self.book.escalated)
+            && now + MOMENT >= at + KILL_WAIT
+        {
+            // Held up after it had looked at the clock, it has not judged that yet.
+            self.book.outlived = (self.book.woke >= at + KILL_WAIT).then_some(true);
+        }
         self.book.idle_since = self.book.idle_since.or(idle_since);
     }
 
@@ -1224,7 +1228,7 @@ impl World {
                 self.book.child = Some(id);
                 self.book.started = self.now();
                 self.book.fate = Fate::Open;
-                self.book.outlived = false;
+                self.book.outlived = Some(false);
                 self.book.ended = None;
                 self.book.escalated = None;
                 self.book.child_killed = None;
@@ -1249,6 +1253,7 @@ impl World {
     pub fn exits(&mut self, code: u8) {
         self.say(|_| format!("leaves with {code}"));
         self.all_was_passed_on();
+        self.silence_of_those_that_go_on();
         let book = &self.book;
         // A child that failed and outlives SIGKILL is waited for only where another is to follow.
         let outlives = book.failing.is_some()
@@ -1301,8 +1306,12 @@ impl World {
                 codes.push(self.code(&self.plan.options, stop.is_some(), survived, *overdue));
             }
         }
-        if (book.unsure || book.lost) && stop.is_none() && codes.contains(&0) {
-            codes.push(1);
+        if (book.unsure || book.lost) && stop.is_none() {
+            if codes.contains(&0) {
+                codes.push(1);
+            } else if codes.contains(&1) {
+                codes.push(0);
+            }
         }
         codes
     }
@@ -1360,10 +1369,9 @@ impl World {
                     self.broken(format!("it leaves, and {name} runs on"));
                 }
                 Role::Exporter | Role::Prober => {}
+                _ if self.book.child == Some(id) && process.killed.is_some() && waited => {}
                 _ if self.book.child == Some(id) => {
-                    if process.killed.is_none() || !waited {
-                        self.broken(format!("it leaves, and {name} runs on"));
-                    }
+                    self.broken(format!("it leaves, and {name} runs on"));
                 }
                 // A child that outlives SIGKILL ends the wait for all that it left, too.
                 _ if self.book.child.is_some() => {}

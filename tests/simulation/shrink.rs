@@ -13,7 +13,7 @@ const LINES: usize = 60;
 pub fn report(seed: u64) -> String {
     let (plan, outcome) = smallest(Schedule::of(seed));
     let mut text = format!("\nseed {seed}: {}\n", outcome.broken.unwrap_or_default());
-    let _ = write!(text, "{plan}  what happens:\n");
+    let _ = writeln!(text, "{plan}  what happens:");
     let skipped = outcome.trace.len().saturating_sub(LINES);
     if skipped > 0 {
         let _ = writeln!(text, "    ... {skipped} lines before");

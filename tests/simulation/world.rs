@@ -362,11 +362,10 @@ impl World {
     // ---- telling ----
 
     pub fn say(&mut self, what: impl FnOnce(&World) -> String) {
-        if self.trace.is_some() {
-            let line =
-                format!("{:>14} {}", crate::schedule::Shown(self.age()).to_string(), what(self));
-            self.trace.as_mut().expect("a trace").push(line);
-        }
+        let Some(mut trace) = self.trace.take() else { return };
+        let at = crate::schedule::Shown(self.age()).to_string();
+        trace.push(format!("{at:>18} {}", what(self)));
+        self.trace = Some(trace);
     }
 
     pub fn trace(&mut self) -> Vec<String> {
