@@ -1,6 +1,7 @@
 # make run          the gateway under clawinit, as PID 1 of its own namespace, on port 8888
 # make test         every test; engines that are absent are skipped, one line each
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
+# make simulate     the loop over a simulated kernel: N=1000000 schedules with faults, from SEED=1 on
 # make test-engines Docker, Compose, Podman, Kubernetes manifests, systemd, deployment, monitoring
 # make test-openclaw the published OpenClaw under clawinit, where npm is reachable (3.2 GB, once)
 # make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
@@ -31,7 +32,7 @@ export TARGET
 
 .PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench \
 	bench-gateway size attack fuzz mutants audit miri sanitize load soak faults gateway-crashes \
-	gateway-faults gateway-drains gateway-crowd gateway-reliability lint setup clean
+	gateway-faults gateway-drains gateway-crowd gateway-reliability simulate lint setup clean
 
 build:
 	@scripts/setup build
@@ -51,6 +52,9 @@ test: build
 
 test-fast: build
 	@scripts/test fast
+
+simulate:
+	@scripts/simulate $(or $(N),1000000) $(or $(SEED),1)
 
 test-engines: build
 	@scripts/test engines

@@ -114,17 +114,15 @@ impl Init {
             if let Some(event) = self.received.and_then(|received| self.event(received)) {
                 self.happened(event);
             }
-            // Who has ended, or spoken, in the last moment has done so in time.
+            // Who has spoken or ended in the last moment has done so in time.
             if self.deadline_passed() {
                 self.hear_all();
-            }
-            if self.deadline_passed()
-                && let Some(event) = self.reap()
-            {
-                self.happened(event);
-            }
-            if self.deadline_passed() {
-                self.happened(Event::DeadlinePassed);
+                if let Some(event) = self.reap() {
+                    self.happened(event);
+                }
+                if self.deadline_passed() {
+                    self.happened(Event::DeadlinePassed);
+                }
             }
             self.hear_when_due();
             self.look_at_port();
@@ -228,9 +226,11 @@ impl Init {
     fn reap(&mut self) -> Option<Event> {
         let (mut child, mut any, mut others, mut lost) = (None, false, 0, false);
         let children = loop {
-            self.end_group_before_its_leader_is_reaped();
+            // Once it is reaped its number may be somebody else's, who ends in this very moment.
+            let of_child = self.state.child.filter(|_| child.is_none());
+            self.end_group_before_its_leader_is_reaped(of_child);
             match reap::next() {
-                Reaped::One(pid, status) if self.state.child == Some(pid) => child = Some(status),
+                Reaped::One(pid, status) if of_child == Some(pid) => child = Some(status),
                 Reaped::One(pid, status) if self.exporter_pid() == Some(pid) => {
                     self.exporter_ended(pid, status);
                 }

@@ -370,6 +370,7 @@ impl Step<'_> {
                 self.note(Note::RestartedInPlace { after: self.now.saturating_sub(since) });
                 self.state.cause = Some(Cause::Signal);
                 self.state.restarts[Cause::Signal as usize] += 1;
+                self.state.failed = false;
                 self.state.ready_since = None;
                 self.ready();
                 self.state.phase = Phase::Running;
@@ -431,8 +432,9 @@ impl Step<'_> {
             Event::Stop(signal) => {
                 let deadline = self.now + self.config.stop_grace;
                 let limit = match limit {
-                    Limit::Kill(at) => Limit::Kill(at.min(deadline)),
-                    Limit::GiveUp(_) => limit,
+                    // One that was asked for already bounds the sweep, its stop delay included.
+                    Limit::Kill(at) if self.state.stop.is_none() => Limit::Kill(at.min(deadline)),
+                    Limit::Kill(_) | Limit::GiveUp(_) => limit,
                 };
                 match next {
                     Next::Generation(_) => {
@@ -498,7 +500,10 @@ impl Step<'_> {
         let asked = matches!(status, Status::Exited(c) if config.restart_codes.contains(c));
         let failed = self.state.failed || code != 0 && !config.success_codes.contains(code);
         let cause = match config.restart {
-            _ if config.no_restart_codes.contains(code) => return Next::Leave,
+            // Whoever gave up before does not begin anew with what had gone on without the child.
+            _ if self.state.gave_up || config.no_restart_codes.contains(code) => {
+                return Next::Leave;
+            }
             RestartMode::Never => return Next::Leave,
             RestartMode::Request | RestartMode::OnFailure | RestartMode::Always if asked => {
                 Cause::Code

@@ -170,10 +170,10 @@ impl Init {
 
     /// dumb-init tells the rest of the child's group when the child ends; the group's number is
     /// its own only until the leader is reaped.
-    pub(super) fn end_group_before_its_leader_is_reaped(&mut self) {
+    pub(super) fn end_group_before_its_leader_is_reaped(&mut self, child: Option<i32>) {
         if self.config.manners == Manners::DumbInit
             && self.config.kill_mode == KillMode::Group
-            && let Some(pid) = self.state.child
+            && let Some(pid) = child
             && reap::peek() == pid
         {
             let _ = kill::group(pid, Signal::TERM);

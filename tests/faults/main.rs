@@ -7,6 +7,9 @@
 
 // The harness and the roles serve tests/it, too, which uses all of them.
 #[allow(dead_code)]
+#[path = "../it/assault.rs"]
+mod assault;
+#[allow(dead_code)]
 #[path = "../it/attack.rs"]
 mod attack;
 #[allow(dead_code)]
@@ -21,6 +24,9 @@ mod page;
 #[allow(dead_code)]
 #[path = "../it/probe.rs"]
 mod probe;
+#[allow(dead_code)]
+#[path = "../it/probe_notify.rs"]
+mod probe_notify;
 #[allow(dead_code)]
 #[path = "../it/sys.rs"]
 mod sys;
