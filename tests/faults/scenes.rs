@@ -112,7 +112,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "restart",
         options: &["--restart-delay=1ms"],
-        role: &["generations", "1=record,exit=10:75", "2=exit,75", "*=record,exit=15:0"],
+        role: &["generations", "1=record,exit=10:75,exit=15:0", "2=exit,75", "*=record,exit=15:0"],
         steps: &[Ready(1), Send(USR1), Ready(2), NoZombie, Send(TERM)],
         ..USUAL
     },
