@@ -294,6 +294,8 @@ pub const ROWS: &[Row] = &[
             "EPROTONOSUPPORT",
         ],
         &[
+            // EINVAL and EPROTONOSUPPORT: the C library asks again without the flags.
+            ("SOCK_NONBLOCK", Either(&[125], "")),
             ("listen", Leaves(&[125], "--listen")),
             ("notify: ", Either(&[125], "--notify")),
             ("ready-url: ", Either(&[125], "--notify")),
