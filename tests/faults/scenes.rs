@@ -216,7 +216,8 @@ pub const SCENES: &[Scene] = &[
         name: "listen taken",
         flags: &["live"],
         options: &["--listen=unix:FOLDER/socket"],
-        steps: &[],
+        // Where the kernel says that nobody listens there, the child runs.
+        steps: &[Ready(1), Send(TERM)],
         code: 125,
         ..USUAL
     },
