@@ -108,7 +108,8 @@ fn matrix() -> Vec<Trial> {
     let full = std::env::var_os("FULL").is_some_and(|word| !word.is_empty());
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut all = matrix::trials(seed, full);
-    let more: [(&str, fn() -> Result<(), String>); 5] = [
+    type Test = fn() -> Result<(), String>;
+    let more: [(&str, Test); 5] = [
         (
             "the_table_has_every_call_of_every_scene",
             matrix::the_table_has_every_call_of_every_scene,
