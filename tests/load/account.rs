@@ -74,9 +74,14 @@ pub fn real_time(
     took: &Took,
 ) -> Account {
     let account = Account::of(sent, page, took);
+    // Other users of the machine share the kernel's queue with the sender.
+    let refused = match sent.refused {
+        0 => String::new(),
+        count => format!("; {count} more refused to the sender"),
+    };
     report.row(
         format!("{what}: real-time signals, {:.0} signals a second", sent.rate()),
-        account.text(),
+        account.text() + &refused,
         "received = sent; in order, without a gap in what a generation takes",
     );
     report.faults.extend(took.faults.iter().map(|fault| format!("{what}: {fault}")));
