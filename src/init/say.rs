@@ -208,7 +208,10 @@ impl Init {
         match sent {
             Ok(()) => {
                 if signal != Signal::KILL {
-                    let number = signal.number() as usize;
+                    // As what it came, where `--map` made it another one: it was counted as such.
+                    let came = self.received.map(|received| received.signal);
+                    let came = came.filter(|came| self.config.forwarded(*came) == Some(signal));
+                    let number = came.unwrap_or(signal).number() as usize;
                     self.kept.page.update(|w| w.add(layout::FORWARDED, number, 1));
                 }
                 let said = format_args!("{signal} sent to the child {pid}{group}");
