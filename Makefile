@@ -4,6 +4,10 @@
 # make test-engines Docker, Compose, Podman, Kubernetes manifests, systemd, deployment, monitoring
 # make test-openclaw the published OpenClaw under clawinit, where npm is reachable (3.2 GB, once)
 # make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
+# make load         100,000 orphans, 10,000 restarts, storms of signals, how exact a grace is (minutes)
+# make soak         a mixture of everything, for an hour; make soak TIME=10m SEED=7
+# make faults       every error of every system call of PID 1, and what it needs used up or absent
+#                   make faults FULL=1 SEED=N: each error at each place (a quarter of an hour)
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
 # make bench        every cost beside tini, dumb-init, catatonit; docs/benchmarks (minutes)
 #                   make bench QUICK=1: a tenth of the samples, nothing written there
@@ -23,7 +27,8 @@ TARGET := $(ARCH)-unknown-linux-musl
 CARGO  := cargo
 export TARGET
 
-.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench bench-gateway size attack fuzz mutants lint audit miri sanitize setup clean
+.PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench \
+	bench-gateway size attack fuzz mutants audit miri sanitize load soak faults lint setup clean
 
 build:
 	@scripts/setup build
@@ -53,6 +58,17 @@ test-openclaw: build
 conformance: build
 	CONFORMANCE=write CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \
 		$(CARGO) test --quiet --locked --target $(TARGET) -p clawinit --test conformance
+
+load: build
+	LOAD=full CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \
+		$(CARGO) test --quiet --locked --target $(TARGET) -p clawinit --test load
+
+soak: build
+	@scripts/soak $(or $(TIME),1h)
+
+faults: build
+	SEED=$(or $(SEED),1) FULL=$(FULL) CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \
+		$(CARGO) test --quiet --locked --target $(TARGET) -p clawinit --test faults
 
 images: build
 	@scripts/images

@@ -10,6 +10,8 @@ mod say;
 mod sockets;
 mod start;
 
+pub use say::cannot_block;
+
 use crate::cli::{self, Request};
 use crate::config::{Config, Level};
 use crate::core::{Action, End, Event, State, is_timeless, step};
@@ -20,7 +22,7 @@ use crate::kernel::reap::{self, Reaped};
 use crate::kernel::signals::{self, Mask, Received, Sender};
 use crate::kernel::spawn::Environment;
 use crate::kernel::terminal::Terminal;
-use crate::kernel::{clock, process};
+use crate::kernel::{Errno, clock, process};
 use crate::leftovers::{Leftovers, ToldGroup};
 use crate::report::{Asker, Command, Log, Story};
 use crate::signal::Signal;
@@ -67,7 +69,7 @@ struct Init {
     environment: Environment,
     /// The mask and SIGCHLD's disposition that clawinit was given, for the child.
     mask: Mask,
-    ignores_children: bool,
+    ignores_children: Result<bool, Errno>,
     terminal: Option<Terminal>,
     /// The pid, and process group, of the last child; for the terminal alone.
     last_child: i32,
@@ -221,7 +223,7 @@ impl Init {
 
     /// Reaps until nothing is left to reap: SIGCHLD coalesces.
     fn reap(&mut self) -> Option<Event> {
-        let (mut child, mut any, mut others) = (None, false, 0);
+        let (mut child, mut any, mut others, mut lost) = (None, false, 0, false);
         let children = loop {
             self.end_group_before_its_leader_is_reaped();
             match reap::next() {
@@ -237,7 +239,15 @@ impl Init {
                     self.orphan_reaped(pid, status);
                 }
                 Reaped::NoneDead => break true,
+                // Ours was not reaped: it is asked again, once.
+                Reaped::NoChildren if self.state.child.is_some() && child.is_none() => {
+                    if std::mem::replace(&mut lost, true) {
+                        self.cannot_reap(Errno(libc::ECHILD));
+                    }
+                    continue;
+                }
                 Reaped::NoChildren => break false,
+                Reaped::Unknown(errno) => self.cannot_reap(errno),
             }
             any = true;
         };

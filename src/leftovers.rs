@@ -140,11 +140,15 @@ impl Leftovers {
         self.tell(Means { told_group: None, ..means }, Signal::KILL, each)
     }
 
-    /// Sends `signal` to all of them, each time it is called.
-    pub fn signal(means: Means, signal: Signal) -> Result<(), Errno> {
+    /// Sends `signal` to all of them, each time it is called, and calls `each` as `tell` does.
+    pub fn signal(
+        means: Means,
+        signal: Signal,
+        mut each: impl FnMut(i32, Result<(), Errno>),
+    ) -> Result<(), Errno> {
         let listed = descendants::for_each_child(|pid| {
             if !means.spared.contains(&Some(pid)) {
-                let _ = kill::process(pid, signal);
+                each(pid, kill::process(pid, signal));
             }
         });
         match listed {

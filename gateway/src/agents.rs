@@ -11,7 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::lock::nix_pid;
-use crate::process;
+use crate::{handed, process};
 
 /// The wait after the first death; doubles with each that follows soon.
 const DELAY: Duration = Duration::from_millis(200);
@@ -71,11 +71,11 @@ impl Words {
     fn start(&self) -> io::Result<Pid> {
         // std puts SIGPIPE back to its default in the child; handlers end with exec;
         // and the mask is the empty one that `signals::release` left.
-        let child = Command::new(&self.0[0])
-            .args(&self.0[1..])
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()?;
+        let mut command = Command::new(&self.0[0]);
+        for variable in handed::VARIABLES {
+            command.env_remove(variable);
+        }
+        let child = command.args(&self.0[1..]).stdin(Stdio::null()).process_group(0).spawn()?;
         Ok(nix_pid(child.id()))
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct Start {
     pub port: u16,
     /// The address; all when none.
     pub bind: Option<IpAddr>,
+    /// Listening sockets that the gateway was started with, by number.
+    pub fds: Vec<RawFd>,
     /// The state folder.
     pub state_dir: PathBuf,
     /// Commands to keep running.
@@ -146,6 +149,9 @@ struct StartArgs {
     /// Address to listen on; default: all
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<String>,
+    /// Descriptor to listen on, an open socket, instead of a port; may be given several times
+    #[arg(long = "fd", value_name = "N")]
+    fds: Vec<String>,
     /// State folder; default: GATEWAY_STATE_DIR or /data/gateway-state
     #[arg(long, value_name = "PATH")]
     state_dir: Option<PathBuf>,
@@ -327,6 +333,7 @@ fn start(arguments: StartArgs, environment: &Environment<'_>) -> Result<Start, F
     Ok(Start {
         port,
         bind,
+        fds: fds(&arguments.fds)?,
         state_dir: environment.state_dir(arguments.state_dir),
         agents,
         drain_time: time("--drain-time", arguments.drain_time.as_deref(), Duration::from_secs(10))?,
@@ -367,6 +374,23 @@ fn port(source: &str, text: &str, least: u16) -> Result<u16, Failure> {
     text.parse().ok().filter(|port| *port >= least).ok_or_else(|| {
         Failure::usage(format!("{source}: \"{text}\" is no port; write a number from {least} to 65535, for example {PORT}"))
     })
+}
+
+/// Descriptors, each named once: two owners of one would close it twice.
+fn fds(texts: &[String]) -> Result<Vec<RawFd>, Failure> {
+    let mut fds = Vec::new();
+    for text in texts {
+        let number = text.parse().ok().filter(|number| *number > 2).ok_or_else(|| {
+            Failure::usage(format!(
+                "--fd: \"{text}\" is no descriptor to listen on; write the number of an open socket, from 3 on"
+            ))
+        })?;
+        if fds.contains(&number) {
+            return Err(Failure::usage(format!("--fd: {number} is given twice; leave one out")));
+        }
+        fds.push(number);
+    }
+    Ok(fds)
 }
 
 /// A supervisor's wish. Zero would say that nothing is to be started again.
@@ -449,6 +473,17 @@ mod tests {
                 failure.line
             }
         }
+    }
+
+    #[test]
+    fn descriptors_are_numbers_above_the_standard_ones_and_named_once() {
+        assert_eq!(start("gateway start", &[]).fds, [0; 0]);
+        assert_eq!(start("gateway start --fd 3 --fd=7", &[]).fds, [3, 7]);
+        for wrong in ["--fd 2", "--fd=-1", "--fd x", "--fd 99999999999"] {
+            let line = refused(&format!("gateway start {wrong}"), &[]);
+            assert!(line.contains("from 3 on"), "{line}");
+        }
+        assert!(refused("gateway start --fd 4 --fd 4", &[]).contains("given twice"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::process;
+use crate::sockets::{Address, Place};
 use crate::supervisor::Supervisor;
 
 /// The lock's name in the state folder.
@@ -25,7 +26,7 @@ const WATCH: &str = "gateway.watch";
 /// between fork and exec. Who starts right after a crash waits for that.
 const LEFTOVER_WAIT: Duration = Duration::from_millis(500);
 /// How long a gateway that has ended everything stays for a verb to say so.
-const WATCHER_WAIT: Duration = Duration::from_millis(500);
+pub const WATCHER_WAIT: Duration = Duration::from_millis(500);
 /// flock(2) has no timeout, so bounded waits look again this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -40,11 +41,17 @@ pub struct Holder {
     pub pid_namespace: Option<String>,
     /// The generation.
     pub generation: u64,
-    /// The port that it listens on.
+    /// The port that it listens on; 0 where it is a path.
     pub port: u16,
     /// The address that it listens on; all when none.
     #[serde(default)]
     pub bind: Option<IpAddr>,
+    /// The path of the Unix socket that it listens on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Whether the socket was handed in, so that others may hold it open.
+    #[serde(default)]
+    pub was_handed: bool,
     /// Whether it starts itself again after SIGUSR1, in the same process.
     #[serde(default)]
     pub restarts_itself: bool,
@@ -59,7 +66,8 @@ impl Holder {
     /// This process.
     pub fn this(
         generation: u64,
-        (bind, port): (Option<IpAddr>, u16),
+        place: &Place,
+        was_handed: bool,
         restarts_itself: bool,
         supervisor: Supervisor,
     ) -> Self {
@@ -69,8 +77,10 @@ impl Holder {
             start_time: process::stat(pid).map(|stat| stat.start_time),
             pid_namespace: process::pid_namespace(),
             generation,
-            port,
-            bind,
+            port: place.port,
+            bind: place.bind,
+            path: place.path.clone(),
+            was_handed,
             restarts_itself,
             supervisor,
             supervisor_start_time: process::stat(supervisor.pid).map(|stat| stat.start_time),
@@ -99,8 +109,16 @@ impl Holder {
             && process::is_alive(self.supervisor.pid, self.supervisor_start_time)
     }
 
+    /// Where it listens.
+    pub fn place(&self) -> Place {
+        Place { bind: self.bind, port: self.port, path: self.path.clone() }
+    }
+
     /// Where it answers on this machine.
-    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+    pub fn local_addresses(&self) -> Vec<Address> {
+        if let Some(path) = &self.path {
+            return vec![Address::Path(path.clone())];
+        }
         let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
         let addresses = match self.bind {
             // `::` is both protocol versions, unless the host says otherwise.
@@ -108,7 +126,10 @@ impl Holder {
             Some(address) if !address.is_unspecified() => vec![address],
             Some(_) | None => vec![loopback],
         };
-        addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect()
+        addresses
+            .into_iter()
+            .map(|address| Address::Port(SocketAddr::new(address, self.port)))
+            .collect()
     }
 }
 
@@ -125,7 +146,7 @@ pub struct Lock {
 /// Why the lock was not had.
 pub enum Denied {
     /// Another gateway has it; none when it has not written its name yet.
-    Held(Option<Holder>),
+    Held(Option<Box<Holder>>),
     /// The file cannot be opened or written.
     Io(io::Error),
 }
@@ -158,7 +179,9 @@ impl Lock {
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {
                     std::thread::sleep(LOOK_AGAIN);
                 }
-                Err(TryLockError::WouldBlock) => return Err(Denied::Held(read_name(&file))),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Denied::Held(read_name(&file).map(Box::new)));
+                }
                 Err(TryLockError::Error(error)) => return Err(Denied::Io(error)),
             }
         }
@@ -176,11 +199,13 @@ impl Lock {
     /// Lets go of the lock before the process ends, then gives a verb that watches
     /// the time to print what happened. Under clawinit the container ends with the
     /// gateway, and with it a `docker exec … gateway stop` in the middle of its work.
-    pub fn hand_back(self, folder: &Path) {
+    /// `meanwhile` is called again and again.
+    pub fn hand_back(self, folder: &Path, mut meanwhile: impl FnMut()) {
         drop(self);
         let Ok(file) = File::options().read(true).open(folder.join(WATCH)) else { return };
         let until = Instant::now() + WATCHER_WAIT;
         while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < until {
+            meanwhile();
             std::thread::sleep(LOOK_AGAIN);
         }
     }

@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpListener;
 
 use crate::failure::Failure;
 use crate::process;
+use crate::sockets::{Address, Client, Listener, Place};
 
 /// A connection to an address of our own is answered at once or refused at once.
 const LOCAL_WAIT: Duration = Duration::from_millis(500);
 
 /// Listens on `port`: on `address`, or where none is given on every address of both
-/// protocol versions. Port 0 is any free one. The port that it came to is returned.
-pub fn listen(address: Option<IpAddr>, port: u16) -> Result<(Vec<TcpListener>, u16), Failure> {
+/// protocol versions. Port 0 is any free one. The place that it came to is returned.
+pub fn listen(address: Option<IpAddr>, port: u16) -> Result<(Vec<Listener>, Place), Failure> {
     let result = match address {
         Some(address) => bind(address, port).map(|listener| vec![listener]),
         None => listen_everywhere(port),
@@ -25,7 +26,8 @@ pub fn listen(address: Option<IpAddr>, port: u16) -> Result<(Vec<TcpListener>, u
         Some(Ok(local)) => local.port(),
         Some(Err(_)) | None => port,
     };
-    Ok((listeners, port))
+    let listeners = listeners.into_iter().map(Listener::Tcp).collect();
+    Ok((listeners, Place { bind: address, port, path: None }))
 }
 
 /// One socket on `[::]` takes IPv4 as well, unless the host says otherwise (ipv6(7),
@@ -96,8 +98,8 @@ pub fn holder(port: u16) -> Option<String> {
 
 /// Whether anybody listens on one of `addresses`, which are this machine's. A connection
 /// tells in microseconds; /proc/net/tcp takes a millisecond for every 1,000 connections.
-pub fn is_open(addresses: &[SocketAddr]) -> bool {
-    addresses.iter().any(|address| TcpStream::connect_timeout(address, LOCAL_WAIT).is_ok())
+pub fn is_open(addresses: &[Address]) -> bool {
+    addresses.iter().any(|address| Client::connect(address, LOCAL_WAIT).is_ok())
 }
 
 /// The inodes of sockets that listen on `port`; none without /proc.

@@ -53,7 +53,7 @@ impl Init {
             shell: self.shell.as_deref_mut(),
             environment: &mut self.environment,
             mask: self.mask,
-            ignores_children: self.ignores_children,
+            ignores_children: self.ignores_children == Ok(true),
             terminal: self.terminal.filter(|t| t.is_left_to_us(self.last_child)),
             folder: self.folder.as_deref(),
             user: self.config.user,
@@ -186,7 +186,14 @@ impl Init {
     }
 
     pub(super) fn forward_to_leftovers(&mut self, signal: Signal) {
-        if let Err(errno) = Leftovers::signal(self.means(), signal) {
+        let mut refused = Round::default();
+        let listed = Leftovers::signal(self.means(), signal, |pid, sent| {
+            if sent.is_err() {
+                refused.add(pid, sent);
+            }
+        });
+        self.note_not_permitted(signal, &refused);
+        if let Err(errno) = listed {
             self.note_no_list(errno);
         }
     }

@@ -42,6 +42,15 @@ pub(super) fn refuse(start: &Start, refused: &Refused) -> u8 {
     refused.code
 }
 
+/// Signals cannot be blocked: those of the kernel and of others would be lost, the end of a child
+/// among them, so nothing is started.
+pub fn cannot_block(errno: Errno) -> u8 {
+    let mut log = Log::new("clawinit", Level::Error, LogFormat::Text);
+    let said = format_args!("cannot block signals: rt_sigprocmask: {errno}");
+    log.line(Level::Error, "start-failed", said, &[]);
+    125
+}
+
 /// The last words of a clawinit that has a fault.
 pub(super) fn panicked(message: &str, place: &dyn fmt::Display) {
     let mut log = Log::new("clawinit", Level::Error, LogFormat::Text);
@@ -86,6 +95,14 @@ impl Init {
             format_args!("cannot wait for signals: rt_sigtimedwait: {errno}; leaving with 70");
         self.log.line(Level::Error, "panic", said, &[]);
         70
+    }
+
+    /// The kernel, or a filter of system calls, does not say who has ended: the end of the child
+    /// would be missed, and clawinit would stay for ever.
+    pub(super) fn cannot_reap(&mut self, errno: Errno) -> ! {
+        let said = format_args!("cannot wait for children: wait4: {errno}; leaving with 70");
+        self.log.line(Level::Error, "panic", said, &[]);
+        process::exit(70)
     }
 
     pub(super) fn note_started(&mut self, pid: i32) {
@@ -524,7 +541,7 @@ impl Init {
         self.story.victims.truncate(NAMED);
     }
 
-    fn note_not_permitted(&mut self, signal: Signal, round: &Round) {
+    pub(super) fn note_not_permitted(&mut self, signal: Signal, round: &Round) {
         let count = round.not_permitted;
         if count > 0 {
             let fields = [("signal", Value::Text(&signal)), ("count", Value::Number(count as i64))];

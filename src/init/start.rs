@@ -55,6 +55,10 @@ impl Init {
 
     /// What has to be so before the child exists. `Err`: the code to leave with.
     pub(super) fn prepare(&mut self, start: &Start) -> Result<(), u8> {
+        if let Err(errno) = self.ignores_children {
+            // Where it is ignored, no child's end would ever be known.
+            return Err(self.cannot_start(format_args!("SIGCHLD: rt_sigaction: {errno}")));
+        }
         let wanted = match self.config.subreaper {
             Subreaper::Auto => !self.config.is_pid1,
             Subreaper::On => true,

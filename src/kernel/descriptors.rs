@@ -62,6 +62,32 @@ pub(super) fn above_standard(fd: i32) -> Result<i32, Errno> {
     moved.map(|fd| fd as i32)
 }
 
+/// Calls `wanted` with the name of each thing in a folder until it finds something. std's own
+/// reader of folders panics where close(2) fails, and PID 1 must not.
+pub(super) fn find_in_folder<T>(
+    path: &CStr,
+    mut wanted: impl FnMut(&CStr) -> Option<T>,
+) -> Option<T> {
+    const NAME: usize = 19; // where the name begins in linux_dirent64 (getdents(2))
+    let folder = File::open(path, libc::O_RDONLY | libc::O_DIRECTORY).ok()?;
+    let mut buffer = [0u8; 1024];
+    loop {
+        // SAFETY: the buffer is ours, and its length is given.
+        let got = unsafe {
+            libc::syscall(libc::SYS_getdents64, folder.0, buffer.as_mut_ptr(), buffer.len())
+        };
+        let mut rest = &buffer[..usize::try_from(got).ok().filter(|got| *got > 0)?];
+        while let Some(length) = rest.get(16..18) {
+            let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
+            let name = CStr::from_bytes_until_nul(rest.get(NAME..length)?).ok()?;
+            if let Some(found) = wanted(name) {
+                return Some(found);
+            }
+            rest = &rest[length..];
+        }
+    }
+}
+
 /// Whether there is anything by this name, a link that leads nowhere included.
 pub fn is_there(path: &CStr) -> bool {
     // SAFETY: plain data, which the kernel fills.
@@ -128,6 +154,9 @@ pub(super) fn write_now(fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
 fn write_with(fd: i32, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let here: libc::c_long = -1; // "the current offset", low and high half
+    // syscall(2) reads longs. The last one lies on the stack, where the half above an int is
+    // whatever was there.
+    let flags = libc::c_long::from(flags);
     // SAFETY: one iovec over readable bytes, which the call only reads.
     let took = unsafe {
         libc::syscall(libc::SYS_pwritev2, fd, &raw const part, 1usize, here, here, flags)

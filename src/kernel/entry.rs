@@ -36,7 +36,10 @@ unsafe extern "C" {
 /// # Safety
 /// `argv` is what the C library hands to `main`.
 pub unsafe fn start(argc: c_int, argv: *const *const c_char) -> c_int {
-    let mask = signals::block_all();
+    let mask = match signals::block_all() {
+        Ok(mask) => mask,
+        Err(errno) => process::exit(crate::init::cannot_block(errno)),
+    };
     let parent = process::parent();
     let args = (0..argc as usize)
         // SAFETY: argv holds argc C strings, as the C library promises `main`.

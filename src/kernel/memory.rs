@@ -4,6 +4,8 @@
 //! the child runs. What clawinit keeps fits in less than a page of its own data segment; where
 //! more is wanted, malloc is asked as ever.
 
+use super::output::Output;
+use super::process;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -54,7 +56,7 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: `start` is at most BYTES.
             Some((start, _)) => unsafe { self.bytes.get().cast::<u8>().add(start) },
             // SAFETY: as the caller promises of the layout.
-            None => unsafe { System.alloc(layout) },
+            None => or_leave(unsafe { System.alloc(layout) }),
         }
     }
 
@@ -64,6 +66,16 @@ unsafe impl GlobalAlloc for Arena {
             unsafe { System.dealloc(block, layout) };
         }
     }
+}
+
+/// Where there is no memory left, Rust would call abort(3): no code that is documented, and its
+/// line waits for whoever reads the log.
+fn or_leave(block: *mut u8) -> *mut u8 {
+    if block.is_null() {
+        let _ = Output::default().write(b"clawinit: no memory left; leaving with 70\n");
+        process::exit(70);
+    }
+    block
 }
 
 #[cfg(test)]

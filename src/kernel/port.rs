@@ -2,6 +2,8 @@
 //! `--port`.
 
 use super::Errno;
+use super::descriptors::find_in_folder;
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -142,20 +144,16 @@ pub fn holder(inode: u64) -> Option<(i32, String)> {
         return None; // its pids are those of another namespace
     }
     let link = format!("socket:[{inode}]");
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else { continue };
-        let holds = descriptors
-            .flatten()
-            .any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == &*link));
-        if holds {
-            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            return Some((pid, name.trim_end().to_owned()));
-        }
-    }
-    None
+    find_in_folder(c"/proc", |name| {
+        let pid: i32 = name.to_str().ok()?.parse().ok()?;
+        let folder = CString::new(format!("/proc/{pid}/fd")).ok()?;
+        find_in_folder(&folder, |fd| {
+            let path = format!("/proc/{pid}/fd/{}", fd.to_str().ok()?);
+            fs::read_link(path).is_ok_and(|to| to.as_os_str() == &*link).then_some(())
+        })?;
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        Some((pid, name.trim_end().to_owned()))
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Errno, clock};
 use crate::signal::Signal;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::time::Duration;
 
 /// Its pid in its own namespace.
@@ -79,9 +79,16 @@ pub fn leave_folder() {
 
 /// The working folder's path; `None` where it was removed or lies outside our root.
 pub fn folder() -> Option<CString> {
-    let path = std::env::current_dir().ok()?.into_os_string();
+    let mut path = [0u8; libc::PATH_MAX as usize]; // the kernel knows no longer one
+    // SAFETY: the buffer is ours, and its length is given; what is there ends with a zero byte.
+    let path = unsafe {
+        if libc::getcwd(path.as_mut_ptr().cast(), path.len()).is_null() {
+            return None;
+        }
+        CStr::from_ptr(path.as_ptr().cast())
+    };
     // A path outside our root begins with "(unreachable)" (getcwd(3)) and leads nowhere.
-    CString::new(path.into_encoded_bytes()).ok().filter(|path| path.as_bytes().starts_with(b"/"))
+    Some(path.to_owned()).filter(|path| path.as_bytes().starts_with(b"/"))
 }
 
 /// Whether others of our user may look at us (PR_GET_DUMPABLE).

@@ -13,20 +13,28 @@ pub enum Reaped {
     NoneDead,
     /// There are no children at all.
     NoChildren,
+    /// The kernel, or a filter of system calls, does not say.
+    Unknown(Errno),
 }
 
-/// Reaps one dead child if there is one.
+/// How often an answer that is none is asked for again: an end that is missed here is missed for
+/// good, since no SIGCHLD comes a second time.
+const TRIES: u32 = 8;
+
+/// Reaps one dead child if there is one, whatever signal its end sends (`__WALL`).
 pub fn next() -> Reaped {
     let mut status = 0;
+    let mut tries = 0;
     loop {
+        tries += 1;
         // SAFETY: `status` is ours.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) };
         return match Errno::check(i64::from(pid)) {
             Ok(0) => Reaped::NoneDead,
             Ok(_) => Reaped::One(pid, decode(status)),
-            Err(Errno(libc::EINTR)) => continue,
             Err(Errno(libc::ECHILD)) => Reaped::NoChildren,
-            Err(_) => Reaped::NoneDead, // nobody knows; a deadline will tell
+            Err(_) if tries < TRIES => continue,
+            Err(errno) => Reaped::Unknown(errno),
         };
     }
 }

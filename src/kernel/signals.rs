@@ -3,9 +3,10 @@
 //! By raw system calls, since the C library keeps signals 32 to 34 for itself: musl's wrappers
 //! neither block them nor wait for them, and `SIGRTMIN` as people count it is 34.
 
-use super::Errno;
+use super::{Errno, clock};
 use crate::signal::Signal;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A mask as the kernel has it: bit `n - 1` for signal `n`.
@@ -101,12 +102,13 @@ impl Received {
 }
 
 /// Blocks every signal and returns the mask that was in force. To be called before anything
-/// else: what arrives from now on waits in the kernel's queue.
-pub fn block_all() -> Mask {
+/// else: what arrives from now on waits in the kernel's queue. An error comes of a filter of system
+/// calls only.
+pub fn block_all() -> Result<Mask, Errno> {
     let all = u64::MAX;
     let mut old = 0u64;
-    // SAFETY: both masks are eight bytes, as the size says. The call cannot fail (sigprocmask(2)).
-    unsafe {
+    // SAFETY: both masks are eight bytes, as the size says.
+    let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
@@ -115,7 +117,7 @@ pub fn block_all() -> Mask {
             MASK_BYTES,
         )
     };
-    Mask(old)
+    Errno::check(result).map(|_| Mask(old))
 }
 
 /// Puts a mask in force.
@@ -144,16 +146,17 @@ pub fn block_only(signals: &[Signal]) {
 }
 
 /// Gives SIGCHLD its default disposition, since children of a process that ignores it leave no
-/// status behind and wait(2) says ECHILD, and returns whether it was ignored.
-pub fn expect_children() -> bool {
+/// status behind and wait(2) says ECHILD, and returns whether it was ignored. An error comes of a
+/// filter of system calls only.
+pub fn expect_children() -> Result<bool, Errno> {
     // SAFETY: a zeroed sigaction is valid: default disposition, no flags, empty mask.
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: as above; it is written to.
     let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
     new.sa_sigaction = libc::SIG_DFL;
-    // SAFETY: both are ours. The call cannot fail for SIGCHLD (sigaction(2)).
-    unsafe { libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old) };
-    old.sa_sigaction == libc::SIG_IGN
+    // SAFETY: both are ours.
+    let result = unsafe { libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old) };
+    Errno::check(i64::from(result)).map(|_| old.sa_sigaction == libc::SIG_IGN)
 }
 
 /// Ignores SIGCHLD: for a child that is to start as clawinit was started.
@@ -168,9 +171,26 @@ pub(super) fn ignore_children() {
 pub fn wait(timeout: Option<Duration>) -> Result<Option<Received>, Errno> {
     match take(u64::MAX, timeout) {
         Ok(received) => Ok(Some(received)),
+        Err(Errno(libc::EAGAIN)) if timeout.is_some() => Ok(None),
+        Err(errno @ Errno(libc::EAGAIN | libc::EINTR)) if is_endless() => Err(errno),
         Err(Errno(libc::EAGAIN | libc::EINTR)) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// A frozen group that thaws, or a debugger that comes, disturbs a wait once; nothing does so this
+/// often within a second but a kernel, or a filter, that lets nobody wait.
+const MOST_DISTURBANCES: u32 = 100;
+
+/// Counts a disturbance of a wait; whether there were too many.
+fn is_endless() -> bool {
+    static DISTURBANCES: AtomicU32 = AtomicU32::new(0);
+    static SECOND: AtomicU64 = AtomicU64::new(0);
+    let second = clock::monotonic().as_secs();
+    if SECOND.swap(second, Relaxed) != second {
+        DISTURBANCES.store(0, Relaxed);
+    }
+    DISTURBANCES.fetch_add(1, Relaxed) >= MOST_DISTURBANCES
 }
 
 /// Takes `signal` from the queue if it is there.

@@ -202,7 +202,7 @@ fn become_program(program: &mut Program) -> Failure {
     }
     signals::set_mask(program.mask);
     let errno = execute(program);
-    signals::block_all(); // the parent's own mask is another; this is for a tidy end
+    let _ = signals::block_all(); // the parent's own mask is another; this is for a tidy end
     Failure { step: Step::Execute, errno }
 }
 

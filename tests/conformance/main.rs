@@ -26,6 +26,9 @@ mod page;
 #[path = "../it/probe.rs"]
 mod probe;
 #[allow(dead_code)]
+#[path = "../it/probe_notify.rs"]
+mod probe_notify;
+#[allow(dead_code)]
 #[path = "../it/sys.rs"]
 mod sys;
 

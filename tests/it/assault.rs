@@ -157,7 +157,7 @@ fn speak(address: &str, text: &str, times: usize) {
 /// ROLE.
 fn babble(text: &str, role: &[String]) -> ! {
     let name = notify_socket();
-    let address = UnixAddr::new_abstract(name[1..].as_bytes()).expect("an address");
+    let address = UnixAddr::new_abstract(&name.as_bytes()[1..]).expect("an address");
     for _ in 0..2 {
         if sys::fork().is_none() {
             sys::block_exactly(u64::MAX);

@@ -747,7 +747,7 @@ pub fn readiness_is_served_and_health_does_not_depend_on_it() {
 }
 
 pub fn a_child_that_fails_is_a_phase_and_is_counted() {
-    let (init, port) = exporting(&["--watchdog=50ms", "--restart-grace=60s"]);
+    let (init, port) = exporting(&["--watchdog=300ms", "--restart-grace=60s"]);
     let run = listening(init.role(&["says", "stay"]));
     let metrics = in_phase(&run, port, "failing");
     assert_eq!(metrics.sample("clawinit_watchdog_expired_total"), Some(1.0), "{}", metrics.body);

@@ -1,4 +1,5 @@
 //! Answers of the kernel that are rare, or that a filter of system calls gives: strace makes them.
+//! What clawinit itself got wrong once; `tests/faults` tries every call with every error.
 
 use crate::harness::{Done, Folder, Init, clawinit};
 use std::path::Path;
@@ -36,4 +37,39 @@ pub fn a_wait_for_signals_that_fails_is_told_and_ends_it() {
 pub fn an_interrupted_wait_for_the_child_loses_no_code() {
     let Some((done, _)) = with_fault("wait4:error=EINTR:when=1", 7) else { return };
     assert_eq!(done.err, [""; 0], "{}", done.text());
+}
+
+/// Signals that are not blocked are lost, also that of the child's end: it would stay for ever.
+pub fn signals_that_cannot_be_blocked_are_told_and_nothing_is_started() {
+    let Some((done, _)) = with_fault("rt_sigprocmask:error=EINVAL", 125) else { return };
+    assert_eq!(done.err, ["clawinit: cannot block signals: rt_sigprocmask: Invalid argument"]);
+    assert_eq!(done.out, [""; 0], "{}", done.text());
+}
+
+/// No wait is interrupted a hundred times a second but by a kernel that lets nobody wait.
+pub fn a_wait_for_signals_that_is_interrupted_for_ever_is_no_busy_loop() {
+    for errno in ["EINTR", "EAGAIN"] {
+        let fault = format!("rt_sigtimedwait:error={errno}");
+        let Some((done, trace)) = with_fault(&fault, 70) else { return };
+        assert!(done.text().contains("cannot wait for signals"), "{}", done.text());
+        assert!(trace.matches("INJECTED").count() < 500, "{trace}");
+    }
+}
+
+/// An answer that is none is asked for again: no second SIGCHLD comes.
+pub fn a_wait_for_the_child_that_fails_once_loses_no_code() {
+    for errno in ["ECHILD", "EINVAL", "ESRCH"] {
+        let fault = format!("wait4:error={errno}:when=1");
+        let Some((done, _)) = with_fault(&fault, 7) else { return };
+        assert_eq!(done.err, [""; 0], "{}", done.text());
+    }
+}
+
+/// Who never hears of an end never leaves.
+pub fn a_wait_for_children_that_always_fails_is_told_and_ends_it() {
+    for errno in ["ECHILD", "EINTR", "ENOSYS"] {
+        let Some((done, trace)) = with_fault(&format!("wait4:error={errno}"), 70) else { return };
+        assert!(done.text().contains("cannot wait for children: wait4"), "{}", done.text());
+        assert!(trace.matches("INJECTED").count() < 50, "{trace}");
+    }
 }

@@ -539,7 +539,11 @@ fn main() {
     tests!(all, faults;
         shared:
             a_wait_for_signals_that_fails_is_told_and_ends_it,
-            an_interrupted_wait_for_the_child_loses_no_code;
+            an_interrupted_wait_for_the_child_loses_no_code,
+            signals_that_cannot_be_blocked_are_told_and_nothing_is_started,
+            a_wait_for_signals_that_is_interrupted_for_ever_is_no_busy_loop,
+            a_wait_for_the_child_that_fails_once_loses_no_code,
+            a_wait_for_children_that_always_fails_is_told_and_ends_it;
         alone:
     );
     tests!(all, costs;

@@ -190,22 +190,22 @@ pub fn the_documented_fields_are_those_of_the_report() {
 
 pub fn an_end_that_clawinit_asked_for_has_its_cause() {
     let (late, done) =
-        report(&["--notify", "--start-grace=50ms"], &["says", "wait:15", "exit:4"], |_| {});
+        report(&["--notify", "--start-grace=300ms"], &["says", "wait:15", "exit:4"], |_| {});
     assert_eq!((&late["cause"], &late["fault"]), (&"not-ready".into(), &"not-ready".into()));
     assert_eq!(done.events("exiting")[0]["cause"], "not-ready", "{}", done.text());
-    let (hung, _) = report(&["--watchdog=50ms"], &["says", "wait:15", "exit:4"], |_| {});
+    let (hung, _) = report(&["--watchdog=300ms"], &["says", "wait:15", "exit:4"], |_| {});
     assert_eq!((&hung["cause"], &hung["fault"]), (&"watchdog".into(), &"watchdog".into()));
     assert_eq!((&hung["killed"], &hung["exit_code"]), (&false.into(), &4.into()), "{hung}");
     // One too many of them.
     let (limit, _) = report(
-        &["--watchdog=30ms", "--restart=always", "--restart-delay=1ms", "--restart-limit=1/60s"],
+        &["--watchdog=100ms", "--restart=always", "--restart-delay=1ms", "--restart-limit=1/60s"],
         &["says", "wait:15", "exit:4"],
         |_| {},
     );
     assert_eq!((&limit["cause"], &limit["fault"]), (&"restart-limit".into(), &"watchdog".into()));
     // Earlier ones do not count, and a stop is a stop.
     let (stop, _) = report(
-        &["--watchdog=200ms", "--restart=always", "--restart-delay=1ms"],
+        &["--watchdog=500ms", "--restart=always", "--restart-delay=1ms"],
         &["generations", "1=says,wait:15,exit:4", "*=says,print:ready,alive:15,exit:0"],
         |run| {
             ready(run);

@@ -202,7 +202,7 @@ pub fn the_events_of_readiness_fit_the_schema() {
             "again",
         ),
         (
-            vec![debug, "--notify", "--start-grace=50ms"],
+            vec![debug, "--notify", "--start-grace=300ms"],
             vec![
                 "generations",
                 "1=says,wait:15,exit:1",

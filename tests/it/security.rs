@@ -256,7 +256,7 @@ fn traced(folder: &Folder, command: &[&str]) -> Vec<String> {
     let calls = "trace=open,openat,creat,socket,socketpair,accept,accept4,memfd_create,pidfd_open,\
                  epoll_create,epoll_create1,eventfd,eventfd2,pipe,pipe2,dup,dup2,dup3,fcntl,\
                  timerfd_create,signalfd,signalfd4,inotify_init,inotify_init1,\
-                 chmod,fchmod,fchmodat,fchmodat2,chown,lchown,fchownat,execve,kill,tkill,tgkill,rt_sigqueueinfo,pidfd_send_signal";
+                 chmod,fchmod,fchmodat,?fchmodat2,chown,lchown,fchownat,execve,kill,tkill,tgkill,rt_sigqueueinfo,pidfd_send_signal";
     let output = Command::new("strace")
         .args(["-f", "-qq", "-e", "signal=none", "-e", calls, "-o", &file])
         .args(command)
@@ -265,7 +265,7 @@ fn traced(folder: &Folder, command: &[&str]) -> Vec<String> {
         .stdin(Stdio::null())
         .output()
         .expect("run strace");
-    let trace = std::fs::read_to_string(&file).expect("the trace");
+    let trace = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(output.status.success(), "{}\n{trace}", String::from_utf8_lossy(&output.stderr));
     whole(&trace)
 }

@@ -211,6 +211,8 @@ pub fn older_and_newer_pages_are_read_and_others_are_refused_with_a_way_out() {
         schema::holds(&schema, &seen);
         assert_eq!(seen["version"], "9.8.7", "{seen}");
         assert_eq!(seen["child"]["pid"], 4242, "{seen}");
+        assert_eq!((&seen["ready"], &seen["sockets"]), (&Value::Null, &0.into()), "{seen}");
+        run.verb(&["status", "--ready"]).with(0);
         fits(&run.verb(&["status"]).with(0).out);
     }
     let run = another(&["page", "2", "0", "0"]);
@@ -364,7 +366,7 @@ pub fn without_readiness_a_child_that_runs_is_ready_enough() {
 
 pub fn a_child_that_fails_is_told_with_the_reason() {
     let schema = schema::load("status.schema.json");
-    let late = ["--notify", "--start-grace=50ms", "--restart-grace=60s"];
+    let late = ["--notify", "--start-grace=300ms", "--restart-grace=60s"];
     let run = Init::new(&late).role(&["says", "stay"]);
     let seen = status(&run, "failing", |status| status["phase"] == "failing");
     schema::holds(&schema, &seen);
@@ -374,7 +376,7 @@ pub fn a_child_that_fails_is_told_with_the_reason() {
     let said = run.verb(&["status"]).with(0);
     fits(&said.out);
     has(&said.out, "phase      failing for ");
-    has(&flat(&said.out), ": it was not ready in time (--start-grace), SIGKILL in 59");
+    has(&flat(&said.out), ": it was not ready in time (--start-grace), SIGKILL in 5");
     run.verb(&["status", "--ready"]).with(3);
     drop(run);
 

@@ -390,7 +390,7 @@ pub fn a_restart_waits_until_the_child_is_ready() {
     assert!(said.out.contains("; waiting until it is ready\n"), "{}", said.out);
     let last = said.out.lines().last().expect("a line");
     assert!(last.starts_with("restarted in ") && last.contains(": generation 2, pid "), "{last}");
-    assert!(last.contains(", ready after 1") && last.ends_with(" ms"), "{last}");
+    assert!(last.contains(", ready after "), "{last}");
     let said = object(&run.verb(&["restart", "--json"]).with(0).out);
     assert_eq!((&said["happened"], &said["ready"]), (&true.into(), &true.into()), "{said}");
     assert_eq!(said["generation"], 3, "{said}");
@@ -423,7 +423,7 @@ pub fn a_restart_in_place_keeps_the_generation() {
     let said = run.verb(&["restart"]).with(0);
     assert!(said.out.contains("\nrestarting, SIGKILL in "), "{}", said.out);
     let last = said.out.lines().last().expect("a line");
-    assert!(last.starts_with("restarted in place in 1"), "{last}");
+    assert!(last.starts_with("restarted in place in "), "{last}");
     assert!(last.ends_with(": generation 1, pid 2, ready"), "{last}");
     let said = object(&run.verb(&["restart", "--json"]).with(0).out);
     assert_eq!((&said["happened"], &said["ready"]), (&true.into(), &true.into()), "{said}");
@@ -438,12 +438,12 @@ pub fn a_restart_into_a_child_that_is_not_ready_did_not_happen() {
     for (second, more, why) in [
         (
             "2=says,wait:15,exit:0",
-            "--start-grace=100ms",
+            "--start-grace=500ms",
             "it was not ready in time (--start-grace)",
         ),
         ("2=says,say:WATCHDOG=trigger,wait:15,exit:0", "--start-grace=60s", "it hung (--watchdog)"),
         // It does not even end when it is told to.
-        ("2=says,stay", "--start-grace=100ms", "it was not ready in time (--start-grace)"),
+        ("2=says,stay", "--start-grace=500ms", "it was not ready in time (--start-grace)"),
         ("2=exit,3", "--start-grace=60s", "exited with 3 after "),
     ] {
         let options =
@@ -465,18 +465,18 @@ pub fn a_restart_into_a_child_that_is_not_ready_did_not_happen() {
 }
 
 pub fn a_stop_that_the_child_extends_is_shown_with_its_new_deadline() {
-    let run = Init::new(&["--notify", "--stop-grace=300ms", "--stop-grace-max=60s"])
+    let run = Init::new(&["--notify", "--stop-grace=9s", "--stop-grace-max=60s"])
         .role(&[
             "says",
             "print:ready",
             "wait:15",
             "say:EXTEND_TIMEOUT_USEC=30000000",
-            "nap:600",
+            "nap:300",
             "exit:0",
         ])
         .ready();
     let said = run.verb(&["stop"]).with(0);
-    let wanted = "\nstopping, SIGKILL in 29";
+    let wanted = "\nstopping, SIGKILL in 2";
     assert!(said.out.contains(wanted), "{}", said.out);
     assert!(said.out.contains(" s (more time, as the child asked)\n"), "{}", said.out);
     assert!(said.out.ends_with(", exit code 0\n"), "{}", said.out);

@@ -3,29 +3,41 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Interest, Token as Source};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::Server;
 use super::connection::Connection;
+use super::{Life, Server};
 use crate::files::unix_seconds;
 use crate::http::response::Response;
+use crate::sockets::Stream;
 
 /// After an accept that failed for want of descriptors or memory. The listener stays
 /// readable then, and trying at once would be a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections taken in one turn, so that the others get theirs.
 const ACCEPT_TURN: usize = 64;
+/// What the memory gets to be opened before connections that wait are told that it is
+/// not. Probes have timeouts of a second and more.
+const OPENING_TIME: Duration = Duration::from_millis(500);
 /// Descriptors kept for the disk, agents, pipes and whatever else is opened late.
 const SPARE_DESCRIPTORS: usize = 32;
 
 impl Server {
     pub(super) fn accept_when_due(&mut self, now: Instant) {
         if self.accept_at.is_some_and(|when| when <= now) {
-            self.accept_at = None;
-            self.accept(now, ACCEPT_TURN);
+            self.accept_at = self.may_wait_until().filter(|until| now < *until);
+            if self.accept_at.is_none() {
+                self.accept(now, ACCEPT_TURN);
+            }
         }
+    }
+
+    /// How long connections stay in the backlog of a listener that outlives us: while the
+    /// memory is being opened, so that they get answers and not 503.
+    fn may_wait_until(&self) -> Option<Instant> {
+        let is_starting = matches!(self.life, Life::Starting);
+        (is_starting && self.was_handed).then(|| self.started + OPENING_TIME)
     }
 
     pub(super) fn accept(&mut self, now: Instant, most: usize) {
@@ -37,7 +49,7 @@ impl Server {
                     break;
                 }
                 match self.listeners[index].1.accept() {
-                    Ok((stream, _)) => self.admit(stream, now),
+                    Ok(stream) => self.admit(stream, now),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // accept(2): errors of the new connection come out here, too.
                     Err(error)
@@ -56,7 +68,7 @@ impl Server {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, now: Instant) {
+    fn admit(&mut self, stream: Stream, now: Instant) {
         if self.connections.len() >= self.max_connections {
             if self.counters.refused == 0 {
                 log::warn!(
@@ -85,7 +97,7 @@ impl Server {
     }
 
     /// 503 and closed, with one try for each: it costs no descriptor past this call.
-    fn turn_away(&mut self, stream: TcpStream, now: Instant) {
+    fn turn_away(&mut self, stream: Stream, now: Instant) {
         let mut connection = Connection::new(stream, now);
         // What is unread at the close turns it into a reset that overtakes the answer.
         connection.fill(&mut self.scratch);

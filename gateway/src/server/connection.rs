@@ -4,10 +4,9 @@ use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-
 use crate::http::body::{Body, Hold};
 use crate::http::head::Head;
+use crate::sockets::Stream;
 
 use super::routes::Route;
 
@@ -21,6 +20,12 @@ const BYTES_PER_SECOND: usize = 16 * 1024;
 /// Between requests. Longer than the 60 s after which common load balancers let go of
 /// an idle connection: the one who closes first must not be us, or a request crosses it.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
+/// What a connection that has just been accepted gets for its first request when the
+/// gateway ends and clients are to notice nothing: the request follows the connect at once, and a client
+/// that is closed before the answer to its first one does not try again. One that is
+/// silent for longer is a spare one of a browser or pool, whose owner knows that it may
+/// be closed.
+pub const FIRST_TIME: Duration = Duration::from_secs(1);
 /// After the last answer, for what the client still sends: closed with unread bytes,
 /// the kernel sends a reset that can overtake the answer (RFC 9112 section 9.6).
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -29,6 +34,13 @@ pub const READ_BYTES: usize = 16 * 1024;
 
 /// Where a connection stands.
 pub enum Phase {
+    /// Nothing has come yet.
+    New {
+        /// When it was accepted.
+        since: Instant,
+        /// How long it may say nothing.
+        until: Instant,
+    },
     /// Between requests, since then.
     Idle(Instant),
     /// Part of a head has come; the first byte came then.
@@ -78,7 +90,7 @@ pub enum Flow {
 /// A client's connection.
 pub struct Connection {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Bytes that came and are not understood yet.
     pub input: Vec<u8>,
     /// Where it stands.
@@ -93,13 +105,12 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that has said nothing yet.
-    pub fn new(stream: TcpStream, now: Instant) -> Self {
-        // An answer is one write: nothing to gain from Nagle's delay.
-        let _ = stream.set_nodelay(true);
+    pub fn new(stream: Stream, now: Instant) -> Self {
+        stream.set_nodelay();
         Self {
             stream,
             input: Vec::new(),
-            phase: Phase::Idle(now),
+            phase: Phase::New { since: now, until: now + IDLE_TIME },
             entered: None,
             queued: false,
             output: Vec::new(),
@@ -113,6 +124,7 @@ impl Connection {
             since + TRANSFER_TIME + Duration::from_secs((moved / BYTES_PER_SECOND) as u64)
         };
         match &self.phase {
+            Phase::New { until, .. } => Some(*until),
             Phase::Idle(since) => Some(*since + IDLE_TIME),
             Phase::Head(since) => Some(*since + HEAD_TIME),
             Phase::Body { since, received, .. } => Some(transfer(*since, *received)),
@@ -125,10 +137,22 @@ impl Connection {
     /// Whether a request is under way, or its answer.
     pub fn is_busy(&self) -> bool {
         match self.phase {
-            Phase::Idle(_) | Phase::Lingering(_) => false,
+            Phase::New { .. } | Phase::Idle(_) | Phase::Lingering(_) => false,
             Phase::Head(_) | Phase::Body { .. } | Phase::Waiting { .. } | Phase::Sending { .. } => {
                 true
             }
+        }
+    }
+
+    /// Whether nothing has come yet.
+    pub fn is_new(&self) -> bool {
+        matches!(self.phase, Phase::New { .. })
+    }
+
+    /// Gives a new connection no more than [`FIRST_TIME`] for its first request.
+    pub fn hurry(&mut self) {
+        if let Phase::New { since, until } = &mut self.phase {
+            *until = *since + FIRST_TIME;
         }
     }
 

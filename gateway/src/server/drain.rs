@@ -27,9 +27,16 @@ pub enum Step {
     Killing(Instant),
     /// The disk closes the memory and saves the state, until then.
     Disk(Instant),
+    /// Clients close what was closed for them, until then.
+    Closing(Instant),
     /// All is done.
     Done,
 }
+
+/// From the end of all requests until connections that were closed on our side are closed
+/// on the other, too: a request that crosses the close on its way finds an open socket,
+/// and its client reads an end of file, not a reset.
+const CLOSE_TIME: Duration = Duration::from_millis(100);
 
 /// A drain under way.
 #[derive(Clone, Copy, Debug)]
@@ -40,15 +47,32 @@ pub struct Drain {
     pub begun: Instant,
     /// Where it stands.
     pub step: Step,
+    /// Whether new connections are waited for, and idle ones closed on our side first:
+    /// behind a socket that others hold, clients are to notice nothing.
+    pub is_gentle: bool,
+    /// When the last connection is closed, whatever its client does.
+    pub close_at: Instant,
     /// What agents get.
     agent_grace: Duration,
 }
 
 impl Drain {
     /// A drain of `total` length that begins `now`.
-    pub fn new(reason: Reason, now: Instant, total: Duration, agents: bool) -> Self {
+    pub fn new(
+        reason: Reason,
+        now: Instant,
+        total: Duration,
+        agents: bool,
+        is_gentle: bool,
+    ) -> Self {
         let agent_grace = if agents { AGENT_GRACE.min(total / 2) } else { Duration::ZERO };
-        Self { reason, begun: now, step: Step::Requests(now + total - agent_grace), agent_grace }
+        let step = Step::Requests(now + total - agent_grace);
+        Self { reason, begun: now, step, is_gentle, close_at: now, agent_grace }
+    }
+
+    /// The longest that a drain of `total` length can take.
+    pub fn longest(total: Duration) -> Duration {
+        total + KILL_WAIT + DISK_TIME + CLOSE_TIME
     }
 
     /// When the step that it is in ends by itself.
@@ -57,7 +81,8 @@ impl Drain {
             Step::Requests(until)
             | Step::Agents(until)
             | Step::Killing(until)
-            | Step::Disk(until) => Some(until),
+            | Step::Disk(until)
+            | Step::Closing(until) => Some(until),
             Step::Done => None,
         }
     }
@@ -67,8 +92,9 @@ impl Drain {
         Self { step, ..self }
     }
 
-    /// The step in which agents have their SIGTERM.
-    pub fn agents_step(&self, now: Instant) -> Step {
+    /// The step in which agents have their SIGTERM. From here on no request is answered.
+    pub fn agents_step(&mut self, now: Instant) -> Step {
+        self.close_at = now + CLOSE_TIME;
         Step::Agents(now + self.agent_grace)
     }
 

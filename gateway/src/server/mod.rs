@@ -11,18 +11,18 @@ mod turn;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token as Source, Waker};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use self::connection::{Connection, READ_BYTES};
+use self::connection::{Connection, Phase, READ_BYTES};
 use self::drain::{Drain, Step};
 use self::metrics::Counters;
 use crate::agents::Agents;
@@ -30,7 +30,10 @@ use crate::failure::Failure;
 use crate::files::unix_seconds;
 use crate::http::body::Room;
 use crate::http::response::Response;
+use crate::lock;
+use crate::notify::{News, Notify};
 use crate::signals::Signals;
+use crate::sockets::{Listener, Place};
 use crate::state::{Reason, Stamp, State, Status};
 use crate::store::cache::Cache;
 use crate::store::disk::{self, Answer, Answers, Job, Ticket};
@@ -57,7 +60,16 @@ pub struct Setup {
     /// How the last generation left the memory file.
     pub closed_as: Option<Stamp>,
     /// Sockets that listen already.
-    pub listeners: Vec<TcpListener>,
+    pub listeners: Vec<Listener>,
+    /// The same ones, where they were handed in: what keeps them open for a next program
+    /// in this process.
+    pub handed: Vec<OwnedFd>,
+    /// Where they listen.
+    pub place: Place,
+    /// The way to the supervisor.
+    pub notify: Notify,
+    /// Whether a restart happens in this process.
+    pub in_place: bool,
     /// Signals, caught already.
     pub signals: Signals,
     /// The token, when one is set.
@@ -80,8 +92,18 @@ enum Life {
     Draining(Drain),
 }
 
-/// Serves until a signal ends it, and says which end was asked for.
-pub fn run(setup: Setup) -> Result<Reason, Failure> {
+/// How the loop ended.
+pub struct End {
+    /// Which end was asked for.
+    pub reason: Reason,
+    /// Sockets to go on with in this process.
+    pub handed: Vec<OwnedFd>,
+    /// The way to the supervisor.
+    pub notify: Notify,
+}
+
+/// Serves until a signal ends it.
+pub fn run(setup: Setup) -> Result<End, Failure> {
     let failed =
         |error: io::Error| Failure::failed(format!("the event loop cannot be set up: {error}"));
     let mut events = Events::with_capacity(1024);
@@ -95,8 +117,9 @@ pub fn run(setup: Setup) -> Result<Reason, Failure> {
         server.agents.tick(now);
         server.save_when_due(now);
         server.drain(now);
+        server.notify.tick(now);
         if let Life::Draining(Drain { step: Step::Done, reason, .. }) = server.life {
-            return Ok(reason);
+            return Ok(End { reason, handed: server.handed, notify: server.notify });
         }
         match server.poll.poll(&mut events, server.timeout(Instant::now())) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(failed(error)),
@@ -119,7 +142,13 @@ pub fn run(setup: Setup) -> Result<Reason, Failure> {
 struct Server {
     poll: Poll,
     signals: Signals,
-    listeners: Vec<(usize, TcpListener)>,
+    listeners: Vec<(usize, Listener)>,
+    handed: Vec<OwnedFd>,
+    /// Whether the listener outlives us.
+    was_handed: bool,
+    place: Place,
+    notify: Notify,
+    in_place: bool,
     connections: HashMap<usize, Connection>,
     next_id: usize,
     /// Deadlines of connections, the nearest first.
@@ -182,6 +211,11 @@ impl Server {
             poll,
             signals,
             listeners,
+            was_handed: !setup.handed.is_empty(),
+            handed: setup.handed,
+            place: setup.place,
+            notify: setup.notify,
+            in_place: setup.in_place,
             connections: HashMap::new(),
             next_id,
             timetable: BTreeSet::new(),
@@ -223,7 +257,8 @@ impl Server {
         };
         let save = matches!(self.life, Life::Serving).then_some(self.save_at);
         let connection = self.timetable.first().map(|(when, _)| *when);
-        [drain, save, connection, self.accept_at, self.agents.next_deadline(now)]
+        let agents = self.agents.next_deadline(now);
+        [drain, save, connection, self.accept_at, agents, self.notify.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -259,6 +294,8 @@ impl Server {
                 (Reason::Restart, Reason::Stop) => {
                     drain.reason = Reason::Stop;
                     log::info!("{signal} received while draining for a restart: it is a stop now");
+                    self.handed.clear();
+                    self.tell_end(Reason::Stop, signal, now);
                 }
                 (Reason::Stop, _) | (Reason::Restart, Reason::Restart) => {
                     log::info!("{signal} received while draining: it changes nothing");
@@ -270,12 +307,16 @@ impl Server {
             Reason::Stop => log::info!("Graceful shutdown initiated ({signal})"),
             Reason::Restart => log::info!("Graceful restart initiated ({signal})"),
         }
-        // What the kernel has accepted for us is ours to answer.
-        self.accept(now, usize::MAX);
-        self.listeners.clear();
-        self.accept_at = None;
+        self.tell_end(reason, signal, now);
+        // What the kernel has accepted for us is ours to answer, unless the next generation
+        // will. After a stop there may be none.
+        if reason == Reason::Stop || !self.was_handed {
+            self.accept(now, usize::MAX);
+        }
+        self.close_listeners(reason);
+        let has_agents = !self.agents.is_empty();
         self.life =
-            Life::Draining(Drain::new(reason, now, self.drain_time, !self.agents.is_empty()));
+            Life::Draining(Drain::new(reason, now, self.drain_time, has_agents, self.was_handed));
         if reason == Reason::Restart {
             self.save();
             self.saves_first = true;
@@ -284,24 +325,66 @@ impl Server {
         // nothing to say are closed.
         let ids: Vec<usize> = self.connections.keys().copied().collect();
         for id in ids {
+            if self.was_handed
+                && let Some(connection) = self.connections.get_mut(&id)
+            {
+                connection.hurry();
+            }
             self.enqueue(id);
         }
+    }
+
+    /// Says to the supervisor what has begun, before anything else is done about it.
+    fn tell_end(&mut self, reason: Reason, signal: Signal, now: Instant) {
+        let longest = Drain::longest(self.drain_time) + lock::WATCHER_WAIT;
+        let status = |what: &str| format!("{what} ({signal}): finishing what is under way");
+        match reason {
+            Reason::Stop => self.notify.tell(&News::Stopping(&status("stopping"), longest), now),
+            // Who is told of a stop waits for an exit, and this process stays.
+            Reason::Restart if self.in_place => {
+                self.notify.tell(&News::Reloading(&status("restarting in place")), now);
+            }
+            Reason::Restart => {
+                self.notify.tell(&News::Stopping(&status("restarting"), longest), now);
+            }
+        }
+    }
+
+    /// Closes what listens. A listener that others hold stays open, with whoever waits in
+    /// its backlog, and would go on waking our poll (epoll(7), question 6): it is taken out
+    /// before it is closed.
+    fn close_listeners(&mut self, reason: Reason) {
+        for (_, mut listener) in self.listeners.drain(..) {
+            if let Err(error) = self.poll.registry().deregister(&mut listener) {
+                log::warn!("a listener stays in the poll: {error}");
+            }
+        }
+        self.accept_at = None;
+        if reason == Reason::Stop || !self.in_place {
+            self.handed.clear();
+        }
+    }
+
+    fn is_gentle(&self) -> bool {
+        matches!(self.life, Life::Draining(Drain { is_gentle: true, .. }))
     }
 
     // The drain.
 
     /// Goes on with the drain as far as it can.
     fn drain(&mut self, now: Instant) {
-        while let Life::Draining(drain) = self.life {
+        while let Life::Draining(mut drain) = self.life {
             let next = match drain.step {
                 Step::Requests(until) => {
                     let busy =
                         self.connections.values().filter(|connection| connection.is_busy()).count();
-                    let waits = busy > 0 || !self.queue.is_empty() || self.saves_first;
+                    let has_new =
+                        drain.is_gentle && self.connections.values().any(Connection::is_new);
+                    let waits = busy > 0 || has_new || !self.queue.is_empty() || self.saves_first;
                     if waits && now < until {
                         return;
                     }
-                    self.end_requests(busy, now.duration_since(drain.begun));
+                    self.end_requests(busy, drain, now);
                     self.agents.end();
                     drain.agents_step(now)
                 }
@@ -316,23 +399,30 @@ impl Server {
                     log::error!("agents live on after SIGKILL; going on without them");
                     self.close_disk(drain, now)
                 }
-                Step::Disk(_) if self.disk_closed => Step::Done,
+                Step::Disk(_) if self.disk_closed => Step::Closing(drain.close_at),
                 Step::Disk(until) if now >= until => {
                     log::error!(
                         "the disk did not finish in time; every acknowledged write is on it"
                     );
-                    Step::Done
+                    Step::Closing(drain.close_at)
                 }
-                Step::Agents(_) | Step::Killing(_) | Step::Disk(_) | Step::Done => return,
+                Step::Closing(until) if now >= until || self.connections.is_empty() => Step::Done,
+                Step::Agents(_)
+                | Step::Killing(_)
+                | Step::Disk(_)
+                | Step::Closing(_)
+                | Step::Done => return,
             };
             self.life = Life::Draining(drain.at(next));
         }
     }
 
-    fn end_requests(&mut self, busy: usize, took: Duration) {
-        self.connections.clear();
-        self.timetable.clear();
-        self.queue.clear();
+    fn end_requests(&mut self, busy: usize, drain: Drain, now: Instant) {
+        let took = now.duration_since(drain.begun);
+        // Those that are closed on our side stay until their clients have seen it.
+        self.connections.retain(|_, connection| {
+            drain.is_gentle && matches!(connection.phase, Phase::Lingering(_))
+        });
         if busy == 0 {
             log::info!("drain finished in {} ms: every request was answered", took.as_millis());
         } else {
@@ -436,14 +526,18 @@ impl Server {
         if matches!(self.life, Life::Starting) {
             self.life = Life::Serving;
             log::info!(
-                "ready on port {}: generation {}, by the state folder's count; {} keys in memory, \
+                "ready on {}: generation {}, by the state folder's count; {} keys in memory, \
                  started in {} ms",
-                self.state.port,
+                self.place,
                 self.state.generation,
                 totals.keys,
                 self.started.elapsed().as_millis()
             );
+            let status = format!("generation {} is ready on {}", self.state.generation, self.place);
+            self.notify.tell(&News::Ready(&status), now);
             self.agents.start(now);
+            // Whoever has waited for this.
+            self.accept_at = self.accept_at.map(|_| now);
         }
     }
 
@@ -505,9 +599,10 @@ impl Server {
                 self.counters.save_time = took;
                 self.save_fails = false;
                 let what = match &self.life {
-                    Life::Draining(Drain { step: Step::Disk(_) | Step::Done, .. }) => {
-                        Some("final state saved")
-                    }
+                    Life::Draining(Drain {
+                        step: Step::Disk(_) | Step::Closing(_) | Step::Done,
+                        ..
+                    }) => Some("final state saved"),
                     Life::Draining(Drain { reason: Reason::Restart, .. }) => {
                         Some("state saved before the restart")
                     }

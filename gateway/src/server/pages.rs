@@ -26,7 +26,8 @@ impl Server {
             version: VERSION,
             pid: std::process::id(),
             generation: self.state.generation,
-            port: self.state.port,
+            port: self.place.port,
+            path: self.place.path.as_deref(),
             started_at: self.state.started_at,
             connections: self.connections.len() + 1,
             agents: self.agents.running(),
@@ -121,20 +122,23 @@ struct Startup {
 }
 
 #[derive(serde::Serialize)]
-struct StatusBody {
+struct StatusBody<'a> {
     status: &'static str,
     uptime: u64,
     #[serde(flatten)]
-    more: Option<MoreStatus>,
+    more: Option<MoreStatus<'a>>,
 }
 
 /// Fields of `/status` for those who have the token.
 #[derive(serde::Serialize)]
-struct MoreStatus {
+struct MoreStatus<'a> {
     version: &'static str,
     pid: u32,
     generation: u64,
     port: u16,
+    /// Of a gateway that listens on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
     started_at: u64,
     connections: usize,
     agents: usize,

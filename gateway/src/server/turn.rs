@@ -90,7 +90,15 @@ impl Server {
                     self.connections.insert(id, connection);
                     self.enqueue(id);
                 }
-                Phase::Idle(_)
+                // It is read once more: what has come by now is answered.
+                Phase::New { .. } if self.is_gentle() => {
+                    connection.phase = Phase::Idle(now);
+                    self.enter(id, &mut connection);
+                    self.connections.insert(id, connection);
+                    self.enqueue(id);
+                }
+                Phase::New { .. }
+                | Phase::Idle(_)
                 | Phase::Waiting { .. }
                 | Phase::Sending { .. }
                 | Phase::Lingering(_) => {}
@@ -102,7 +110,7 @@ impl Server {
     fn advance(&mut self, id: usize, connection: &mut Connection, now: Instant) -> Next {
         for _ in 0..CONNECTION_TURN {
             match &mut connection.phase {
-                Phase::Idle(_) | Phase::Head(_) => {
+                Phase::New { .. } | Phase::Idle(_) | Phase::Head(_) => {
                     if !connection.input.is_empty() {
                         match head::parse(&connection.input) {
                             Ok(Some((head, taken))) => {
@@ -111,7 +119,7 @@ impl Server {
                                 continue;
                             }
                             Ok(None) => {
-                                if let Phase::Idle(_) = connection.phase {
+                                if !connection.is_busy() {
                                     connection.phase = Phase::Head(now);
                                 }
                             }
@@ -124,10 +132,16 @@ impl Server {
                     }
                     match connection.fill(&mut self.scratch) {
                         Flow::Moved(_) => {}
-                        Flow::Blocked if self.is_draining() && !connection.is_busy() => {
-                            return Next::Close;
+                        Flow::Blocked if !self.is_draining() || connection.is_busy() => {
+                            return Next::Keep;
                         }
-                        Flow::Blocked => return Next::Keep,
+                        Flow::Blocked if !self.is_gentle() => return Next::Close,
+                        Flow::Blocked if connection.is_new() => return Next::Keep,
+                        // A request may be on its way: it must not meet a closed socket.
+                        Flow::Blocked => {
+                            connection.end_output();
+                            connection.phase = Phase::Lingering(now);
+                        }
                         Flow::Ended => return Next::Close,
                     }
                 }

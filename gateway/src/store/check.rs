@@ -9,12 +9,14 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::memory;
+use crate::state::Stamp;
 use crate::{process, signals};
 
 /// The hidden verb that runs the check.
@@ -40,6 +42,17 @@ pub enum Verdict {
     Unreadable(String),
     /// The check itself could not be started.
     Unknown(io::Error),
+}
+
+/// How long the check of `path` may take at a start, where one is due: the file is not as
+/// it was closed.
+pub fn patience(path: &Path, closed_as: Option<Stamp>) -> Option<Duration> {
+    let found = Stamp::of(path).filter(|found| Some(*found) != closed_as)?;
+    Some(Duration::from_secs(cpu_seconds(found.bytes)))
+}
+
+fn cpu_seconds(bytes: u64) -> u64 {
+    CPU_SECONDS + bytes / BYTES_PER_CPU_SECOND
 }
 
 /// Checks `path` in a child process. A child rather than a thread, and this program
@@ -87,7 +100,7 @@ pub fn verb(path: &Path) -> ExitCode {
     // Best effort, all of them: a check without limits still checks.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
-    let seconds = CPU_SECONDS + bytes / BYTES_PER_CPU_SECOND;
+    let seconds = cpu_seconds(bytes);
     let _ = setrlimit(Resource::RLIMIT_CPU, seconds, seconds);
     let _ = setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE + bytes, ADDRESS_SPACE + bytes);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);

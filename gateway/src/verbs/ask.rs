@@ -85,11 +85,11 @@ pub fn signal(
 fn check_port(ask: &Ask, holder: &Holder) -> Result<(), Failure> {
     match &ask.target {
         Some(target) if target.port != holder.port => Err(Failure::usage(format!(
-            "{source}: the gateway on {folder} has port {port}, not {other}; \
+            "{source}: the gateway on {folder} has {place}, not {other}; \
              leave {source} out, or name the other's folder with --state-dir",
             source = target.source,
             folder = ask.state_dir.display(),
-            port = holder.port,
+            place = holder.place(),
             other = target.port
         ))),
         Some(_) | None => Ok(()),
@@ -162,14 +162,22 @@ pub struct Outcome<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// Its port.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_no_port")]
     pub port: Option<u16>,
+    /// The path of its socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'a str>,
     /// Seconds served by all generations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime: Option<u64>,
     /// How long the verb took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<u128>,
+}
+
+/// A gateway on a path has none.
+fn is_no_port(port: &Option<u16>) -> bool {
+    matches!(port, None | Some(0))
 }
 
 /// Prints the outcome.

@@ -1,9 +1,9 @@
 //! One GET to the gateway.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::sockets::{Address, Client};
 use crate::token::Token;
 
 /// More than any body that the verbs ask for.
@@ -15,7 +15,7 @@ const LEAST: Duration = Duration::from_millis(1);
 /// connect, all within `patience`: past it, the error
 /// is [`io::ErrorKind::TimedOut`].
 pub fn get(
-    addresses: &[SocketAddr],
+    addresses: &[Address],
     path: &str,
     token: Option<&Token>,
     patience: Duration,
@@ -36,10 +36,10 @@ fn left(until: Instant) -> io::Result<Duration> {
     }
 }
 
-fn connect(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
+fn connect(addresses: &[Address], until: Instant) -> io::Result<Client> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
-        match TcpStream::connect_timeout(address, left(until)?) {
+        match Client::connect(address, left(until)?) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
@@ -48,12 +48,12 @@ fn connect(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
 }
 
 fn ask(
-    mut stream: TcpStream,
+    mut stream: Client,
     path: &str,
     token: Option<&Token>,
     until: Instant,
 ) -> io::Result<(u16, Vec<u8>)> {
-    let host = stream.peer_addr()?;
+    let host = stream.host()?;
     let mut request =
         format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n").into_bytes();
     if let Some(token) = token {
@@ -62,13 +62,13 @@ fn ask(
         request.extend_from_slice(b"\r\n");
     }
     request.extend_from_slice(b"\r\n");
-    stream.set_write_timeout(Some(left(until)?))?;
+    stream.set_write_timeout(left(until)?)?;
     stream.write_all(&request)?;
     let mut answer = Vec::new();
     let mut bytes = [0; 4096];
     while answer.len() < MAX_ANSWER {
         // One that sends a byte now and then is held to the same end.
-        stream.set_read_timeout(Some(left(until)?))?;
+        stream.set_read_timeout(left(until)?)?;
         match stream.read(&mut bytes) {
             Ok(0) => break,
             Ok(count) => answer.extend_from_slice(&bytes[..count]),

@@ -147,6 +147,7 @@ fn restarted(ask: &Ask, new: &Holder, took: Duration) -> Result<ExitCode, Failur
             generation: Some(new.generation),
             pid: Some(new.pid),
             port: Some(new.port),
+            path: new.path.as_deref(),
             took_ms: Some(took.as_millis()),
             ..Outcome::default()
         },

@@ -2,10 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
@@ -15,12 +18,14 @@ use crate::cli::{OnRestart, Start};
 use crate::failure::{CONFLICT, Failure};
 use crate::files;
 use crate::lock::{self, Denied, Holder, Lock};
-use crate::server::{self, Setup};
+use crate::notify::{News, Notify};
+use crate::server::{self, End, Setup};
 use crate::signals::{self, Signals};
+use crate::sockets::{Listener, Place};
 use crate::state::{self, Reason, State, Status};
-use crate::store::memory;
 use crate::store::reserve::Reserve;
-use crate::{logging, ports, supervisor};
+use crate::store::{check, memory};
+use crate::{handed, logging, ports, supervisor};
 
 /// Runs the gateway until a signal ends it.
 pub fn run(settings: Start) -> Result<ExitCode, Failure> {
@@ -33,6 +38,9 @@ pub fn run(settings: Start) -> Result<ExitCode, Failure> {
 }
 
 fn serve(settings: Start) -> Result<ExitCode, Failure> {
+    // Before anything is opened.
+    let handed = handed::take(&settings.fds)?;
+    let mut notify = Notify::from_environment();
     let signals = Signals::catch()
         .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))?;
     signals::release();
@@ -44,13 +52,13 @@ fn serve(settings: Start) -> Result<ExitCode, Failure> {
     report_last(last.as_ref());
 
     // Nothing may fail for want of the folder once the port is open.
-    let (listeners, port) = ports::listen(settings.bind, settings.port)?;
+    let (listeners, place) = listen((settings.bind, settings.port), &handed)?;
     let supervisor = supervisor::find();
-    let state = State::following(last.as_ref(), port);
+    let state = State::following(last.as_ref(), place.port);
     // Before anything waits for the disk: until then verbs wait for the name.
     let restarts_itself = settings.on_restart == OnRestart::Exec;
-    let address = (settings.bind, port);
-    let holder = Holder::this(state.generation, address, restarts_itself, supervisor);
+    let was_handed = !handed.is_empty();
+    let holder = Holder::this(state.generation, &place, was_handed, restarts_itself, supervisor);
     if let Err(error) = lock.name(&holder) {
         log::error!("{}: {error}; verbs will not find this gateway", folder.display());
     }
@@ -63,27 +71,37 @@ fn serve(settings: Start) -> Result<ExitCode, Failure> {
         log::warn!("no token is set: /memory answers 403; set GATEWAY_TOKEN or GATEWAY_TOKEN_FILE");
     }
 
-    let reason = server::run(Setup {
+    let closed_as = last.and_then(|last| last.memory);
+    notify.tell(
+        &News::Starting(check::patience(&folder.join(memory::FILE), closed_as)),
+        Instant::now(),
+    );
+    let End { reason, handed, mut notify } = server::run(Setup {
         folder: folder.clone(),
         state,
         first_save: first_save.ok(),
-        closed_as: last.and_then(|last| last.memory),
+        closed_as,
         listeners,
+        handed,
+        place,
+        notify,
+        in_place: restarts_itself,
         signals,
         token: settings.token,
         agents: Agents::new(settings.agents),
         drain_time: settings.drain_time,
         supervisor,
     })?;
+    let meanwhile = || notify.tick(Instant::now());
     match (reason, settings.on_restart) {
         (Reason::Stop, _) => {
             log::info!("stopped");
-            lock.hand_back(&folder);
+            lock.hand_back(&folder, meanwhile);
             Ok(ExitCode::SUCCESS)
         }
         (Reason::Restart, OnRestart::Exit) => {
             log::info!("leaving with exit code {} to be started again", settings.restart_code);
-            lock.hand_back(&folder);
+            lock.hand_back(&folder, meanwhile);
             Ok(ExitCode::from(settings.restart_code))
         }
         (Reason::Restart, OnRestart::Exec) => {
@@ -91,10 +109,35 @@ fn serve(settings: Start) -> Result<ExitCode, Failure> {
             drop(lock);
             // A signal that comes between two programs waits for the next one's handlers.
             signals::hold();
-            let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+            let mut command = Command::new("/proc/self/exe");
+            command.args(std::env::args_os().skip(1)).envs(handed::leave_in_place(&handed));
+            let error = command.exec();
             Err(Failure::failed(format!("the gateway cannot start itself again: {error}")))
         }
     }
+}
+
+/// What was handed in, or else the port.
+fn listen(
+    (bind, port): (Option<IpAddr>, u16),
+    handed: &[OwnedFd],
+) -> Result<(Vec<Listener>, Place), Failure> {
+    let failed = |error: io::Error| {
+        Failure::failed(format!("the socket that was handed in cannot be used: {error}"))
+    };
+    let listeners: Vec<Listener> =
+        handed.iter().map(handed::listener).collect::<io::Result<_>>().map_err(failed)?;
+    let places: Vec<Place> =
+        listeners.iter().map(Listener::place).collect::<io::Result<_>>().map_err(failed)?;
+    let Some(first) = places.first().cloned() else {
+        return ports::listen(bind, port);
+    };
+    let names: Vec<String> = places.iter().map(Place::to_string).collect();
+    log::info!(
+        "listening on what was handed in: {}; --port and --bind are not used",
+        names.join(", ")
+    );
+    Ok((listeners, first))
 }
 
 /// The state folder, there, ours alone, and usable with all that is in it: nothing may
@@ -116,12 +159,13 @@ fn take_folder(folder: &Path) -> Result<Lock, Failure> {
         Err(Denied::Held(holder)) => {
             let who = match holder {
                 Some(holder) if holder.is_in_our_namespace() => {
-                    format!("the gateway with pid {} on port {}", holder.pid, holder.port)
+                    format!("the gateway with pid {} on {}", holder.pid, holder.place())
                 }
                 Some(holder) => {
                     format!(
-                        "a gateway in another container (pid {} there) on port {}",
-                        holder.pid, holder.port
+                        "a gateway in another container (pid {} there) on {}",
+                        holder.pid,
+                        holder.place()
                     )
                 }
                 None => "another gateway, which has not written its name yet".to_owned(),

@@ -11,6 +11,7 @@ use crate::cli::{Ask, Target};
 use crate::duration;
 use crate::failure::{FAILED, Failure};
 use crate::lock::Holder;
+use crate::sockets::Address;
 use crate::state::{self, Found};
 
 /// The exit code when the gateway does not run, as systemctl and LSB have it.
@@ -30,7 +31,7 @@ pub fn run(ask: &Ask) -> Result<ExitCode, Failure> {
             Ok(addresses) => (target.to_string(), addresses),
             Err(error) => return no_answer(ask, &target.to_string(), &error.to_string()),
         },
-        (None, Some(holder)) => (format!("port {}", holder.port), holder.local_addresses()),
+        (None, Some(holder)) => (holder.place().to_string(), holder.local_addresses()),
         (None, None) => return stopped(ask),
     };
     // What is open to anyone is better than nothing.
@@ -60,11 +61,15 @@ pub fn run(ask: &Ask) -> Result<ExitCode, Failure> {
 
 /// Where an option or GATEWAY_URL points. A port alone is one of this machine: that of
 /// the folder's gateway, on whatever address that has, or any other's.
-fn addresses(target: &Target, holder: Option<&Holder>) -> std::io::Result<Vec<SocketAddr>> {
+fn addresses(target: &Target, holder: Option<&Holder>) -> std::io::Result<Vec<Address>> {
     match (&target.host, holder) {
-        (Some(host), _) => Ok((host.as_str(), target.port).to_socket_addrs()?.collect()),
+        (Some(host), _) => {
+            Ok((host.as_str(), target.port).to_socket_addrs()?.map(Address::Port).collect())
+        }
         (None, Some(holder)) if holder.port == target.port => Ok(holder.local_addresses()),
-        (None, Some(_) | None) => Ok(vec![SocketAddr::from(([127, 0, 0, 1], target.port))]),
+        (None, Some(_) | None) => {
+            Ok(vec![Address::Port(SocketAddr::from(([127, 0, 0, 1], target.port)))])
+        }
     }
 }
 

@@ -30,7 +30,6 @@ pub fn run(ask: &Ask) -> Result<ExitCode, Failure> {
         );
     };
 
-    let addresses = holder.local_addresses();
     loop {
         let look = ask::look(ask)?;
         match &look {
@@ -39,7 +38,7 @@ pub fn run(ask: &Ask) -> Result<ExitCode, Failure> {
             }
             Look::Held(_) => {}
             // Whoever has the port when the process is gone is somebody else.
-            Look::Free if ports::is_open(&addresses) && holder.is_alive() => {}
+            Look::Free if may_hold_port(&holder) && holder.is_alive() => {}
             // No word may wait for the process's end where this verb ends with it.
             Look::Free if ends_with_it(&holder) => {
                 // Held to this process's very end, so that its exit code gets out, too.
@@ -78,6 +77,14 @@ pub fn run(ask: &Ask) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Whether somebody listens where the gateway did. Where another supervisor than clawinit
+/// handed its socket in, that one goes on listening, and a connection to it would start
+/// the gateway again (systemd.socket(5)): it is not asked.
+fn may_hold_port(holder: &Holder) -> bool {
+    let keeps_it = holder.was_handed && holder.supervisor.kind != Kind::Clawinit;
+    !keeps_it && ports::is_open(&holder.local_addresses())
+}
+
 /// Whether this verb may end with the gateway, as a container ends with its PID 1 or
 /// the last child of that.
 fn ends_with_it(holder: &Holder) -> bool {
@@ -105,10 +112,10 @@ fn stopped(ask: &Ask, holder: &Holder) -> Result<ExitCode, Failure> {
         Some(_) => "unknown: it could not save its state",
         None => "unknown: the state file cannot be read",
     };
-    if let Some(other) = ports::is_open(&holder.local_addresses())
+    if let Some(other) = may_hold_port(holder)
         .then(|| ports::holder(holder.port).unwrap_or_else(|| "another process".to_owned()))
     {
-        ask::progress(ask, &format!("port {} is taken by {other} now", holder.port));
+        ask::progress(ask, &format!("{} is taken by {other} now", holder.place()));
     }
     ask::outcome(&Outcome { status: "stopped", reason: Some(reason), ..Outcome::default() }, 0)
 }

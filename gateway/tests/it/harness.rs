@@ -187,6 +187,11 @@ impl Gateway {
         });
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let begun = Instant::now();
@@ -290,6 +295,8 @@ pub struct Client {
     /// The socket.
     pub stream: TcpStream,
     rest: Vec<u8>,
+    /// What the last read ended with.
+    failed: Option<std::io::ErrorKind>,
 }
 
 impl Client {
@@ -303,7 +310,7 @@ impl Client {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, rest: Vec::new() })
+        Ok(Self { stream, rest: Vec::new(), failed: None })
     }
 
     /// Sends bytes.
@@ -363,6 +370,11 @@ impl Client {
         }
     }
 
+    /// What came of the connection after its end: an error that waits, such as a reset.
+    pub fn error(&self) -> Option<std::io::ErrorKind> {
+        self.failed
+    }
+
     /// Whether the gateway closes the connection without another byte.
     pub fn is_closed(&mut self) -> bool {
         self.rest.is_empty() && self.read().is_none()
@@ -378,7 +390,11 @@ impl Client {
             }
         };
         match read {
-            Ok(0) | Err(_) => None,
+            Ok(0) => None,
+            Err(error) => {
+                self.failed = Some(error.kind());
+                None
+            }
             Ok(count) => {
                 self.rest.extend_from_slice(&bytes[..count]);
                 Some(())
