@@ -263,3 +263,30 @@ fn an_extension_that_gives_nothing_more_is_not_told() {
         assert_eq!(state.limit(), Some(s(100 + seconds.max(25))), "{seconds} s");
     }
 }
+
+#[test]
+fn a_deadline_that_has_not_come_changes_nothing() {
+    let limit = Limit::Kill(s(120));
+    let tell = Some(s(110));
+    for phase in [
+        Phase::Running,
+        Phase::Stopping { tell: None, limit },
+        Phase::Stopping { tell, limit },
+        Phase::Stopping { tell: None, limit: Limit::GiveUp(s(120)) },
+        Phase::Restarting { limit: Some(limit), since: NOW },
+        Phase::Restarting { limit: Some(Limit::GiveUp(s(120))), since: NOW },
+        Phase::Failing { limit: Some(limit) },
+        Phase::Failing { limit: Some(Limit::GiveUp(s(120))) },
+        Phase::Sweeping { next: Next::Leave, limit },
+        Phase::Backoff { until: s(120) },
+    ] {
+        let has_child = !matches!(phase, Phase::Sweeping { .. } | Phase::Backoff { .. });
+        let due = (phase == Phase::Running).then_some(s(120));
+        let mut state = State { phase, due, child: has_child.then_some(7), ..running() };
+        if matches!(phase, Phase::Stopping { .. }) {
+            state.stop = stopping(120, 120).stop;
+        }
+        let early = after(&config(RestartMode::Always), state, NOW, Event::DeadlinePassed);
+        assert_eq!(early, (state, vec![]), "{phase:?}");
+    }
+}
