@@ -15,6 +15,7 @@
 # make bench-gateway the gateway's answers under load beside nginx
 # make size         size, memory and start beside Debian's tini
 # make attack       what an exporter, and an attack on it, do to PID 1
+# make model        the state machine's table and every state it can come to; how many there are
 # make fuzz         what reads bytes of others, on any bytes: TIME=600 seconds a target, TARGET=… for one
 # make mutants      each small change of the state machine: is there a test that notices it?
 # make gateway-crashes N=10000 SEED=…  kill -9 of the gateway in every phase of its life; also
@@ -33,6 +34,7 @@ export TARGET
 .PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench \
 	bench-gateway size attack fuzz mutants audit miri sanitize load soak faults gateway-crashes \
 	gateway-faults gateway-drains gateway-crowd gateway-reliability simulate lint setup clean
+	bench-gateway size attack model fuzz mutants audit miri sanitize load soak faults lint setup clean
 
 build:
 	@scripts/setup build
@@ -91,6 +93,10 @@ size: build
 
 attack: build
 	@scripts/attack
+
+# One generation more of children that say how they do than the ordinary run has.
+model:
+	GENERATIONS_HEARD=2 $(CARGO) test --quiet --locked -p clawinit --test model -- --nocapture
 
 fuzz:
 	@scripts/fuzz $(or $(TIME),600) $(filter-out $(ARCH)-unknown-linux-musl,$(TARGET))
