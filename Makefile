@@ -1,6 +1,7 @@
 # make run          the gateway under clawinit, as PID 1 of its own namespace, on port 8888
 # make test         every test; engines that are absent are skipped, one line each
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
+# make simulate     the loop over a simulated kernel: N=1000000 schedules with faults, from SEED=1 on
 # make test-engines Docker, Compose, Podman, Kubernetes manifests, systemd, deployment, monitoring
 # make test-openclaw the published OpenClaw under clawinit, where npm is reachable (3.2 GB, once)
 # make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
@@ -17,6 +18,8 @@
 # make model        the state machine's table and every state it can come to; how many there are
 # make fuzz         what reads bytes of others, on any bytes: TIME=600 seconds a target, TARGET=… for one
 # make mutants      each small change of the state machine: is there a test that notices it?
+# make gateway-crashes N=10000 SEED=…  kill -9 of the gateway in every phase of its life; also
+# make gateway-faults, gateway-drains, gateway-crowd, gateway-reliability (all four; half an hour)
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make audit        advisories, yanked and newer versions, what is linked into each binary
 # make miri         Miri over every unit test that it can run (nightly)
@@ -29,6 +32,8 @@ CARGO  := cargo
 export TARGET
 
 .PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench \
+	bench-gateway size attack fuzz mutants audit miri sanitize load soak faults gateway-crashes \
+	gateway-faults gateway-drains gateway-crowd gateway-reliability simulate lint setup clean
 	bench-gateway size attack model fuzz mutants audit miri sanitize load soak faults lint setup clean
 
 build:
@@ -49,6 +54,9 @@ test: build
 
 test-fast: build
 	@scripts/test fast
+
+simulate:
+	@scripts/simulate $(or $(N),1000000) $(or $(SEED),1)
 
 test-engines: build
 	@scripts/test engines
@@ -95,6 +103,21 @@ fuzz:
 
 mutants:
 	@scripts/mutants
+
+gateway-crashes: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability kills
+
+gateway-faults: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability faults
+
+gateway-drains: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability drains
+
+gateway-crowd: build
+	@SEED="$(SEED)" scripts/gateway-reliability crowd
+
+gateway-reliability: build
+	@SEED="$(SEED)" scripts/gateway-reliability all
 
 lint:
 	@scripts/lint

@@ -50,7 +50,7 @@ pub use targets::gateway_http::gateway_http;
 pub use targets::gateway_state::gateway_state;
 pub use targets::health_response::health_response;
 pub use targets::listen::listen;
-pub use targets::notify::notify;
+pub use targets::notify::notify as notify_datagram;
 pub use targets::proc::proc;
 pub use targets::status_page::status_page;
 
@@ -67,7 +67,7 @@ pub const TARGETS: [Target; 11] = [
     ("gateway_state", gateway_state),
     ("health_response", health_response),
     ("listen", listen),
-    ("notify", notify),
+    ("notify", notify_datagram),
     ("proc", proc),
     ("status_page", status_page),
 ];
