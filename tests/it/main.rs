@@ -24,11 +24,13 @@ mod graces;
 mod health;
 mod logging;
 mod page;
+mod readiness;
 mod reaping;
 mod report;
 mod restarting;
 mod security;
 mod signals;
+mod sockets;
 mod starting;
 mod status;
 mod stopping;
@@ -122,6 +124,42 @@ fn main() {
             a_sigterm_at_any_time_ends_one_that_is_not_pid_1,
             the_sender_of_a_request_is_told,
             the_parents_death_brings_the_signal_that_was_asked_for;
+        alone:
+    );
+    tests!(all, readiness;
+        shared:
+            a_child_that_is_not_ready_in_time_has_crashed,
+            a_child_that_gives_no_sign_of_life_gets_the_watchdogs_signal_and_then_sigkill,
+            signs_of_life_keep_a_child_for_longer_than_the_watchdogs_time,
+            a_child_that_says_itself_that_it_failed_is_not_waited_for,
+            an_extension_saves_a_child_from_sigkill,
+            a_start_is_extended_up_to_its_maximum,
+            a_restart_in_place_is_done_when_the_same_process_is_ready_again,
+            a_restart_in_place_that_does_not_come_about_is_one_by_sigkill,
+            crashes_are_forgiven_by_the_time_that_a_child_was_ready_and_not_by_its_age,
+            the_childs_own_processes_are_heard_and_those_that_it_left_only_where_they_are_the_program,
+            a_url_that_answers_makes_a_child_ready_that_says_nothing,
+            whoever_has_started_clawinit_is_told_what_the_child_says,
+            a_sigio_that_somebody_sends_is_forwarded_all_the_same,
+            a_child_that_was_frozen_with_clawinit_has_its_time_anew,
+            the_last_words_of_a_child_are_heard_before_its_end;
+        alone:
+    );
+    tests!(all, sockets;
+        shared:
+            each_generation_gets_them_from_descriptor_3_and_its_own_pid,
+            who_connects_while_no_generation_accepts_is_answered_by_the_next,
+            a_stop_frees_the_port_as_soon_as_the_child_lets_it_go,
+            who_will_be_answered_by_nobody_any_more_is_refused_during_the_sweep,
+            a_port_that_is_taken_is_an_error_that_names_who_has_it,
+            a_port_that_needs_privilege_says_which,
+            a_path_that_somebody_listens_on_is_an_error_that_names_the_owner,
+            more_sockets_than_descriptors_are_refused_with_the_limit_to_raise,
+            something_that_was_handed_in_where_they_belong_is_an_error,
+            a_child_that_does_not_care_for_them_or_closes_them_takes_them_from_nobody,
+            no_helper_of_clawinits_own_has_them,
+            a_port_that_clawinit_keeps_open_is_no_port_held_by_leftovers,
+            three_hundred_restarts_with_sockets_and_readiness_grow_nothing;
         alone:
     );
     tests!(all, reaping;

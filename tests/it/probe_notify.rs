@@ -73,9 +73,10 @@ fn another(text: &str) -> Child {
 /// One line for each connection, from the socket that was handed in.
 fn serve() {
     let generation = std::env::var("CLAWINIT_GENERATION").expect("CLAWINIT_GENERATION");
-    let listener = sys::listener(3);
-    for client in listener.incoming() {
-        let _ = writeln!(client.expect("a client"), "{generation}");
+    loop {
+        // Of whatever family it is, which std's listeners are particular about.
+        let client = nix::sys::socket::accept(3).expect("a client");
+        let _ = writeln!(std::fs::File::from(sys::own(client)), "{generation}");
     }
 }
 

@@ -1,14 +1,10 @@
 //! What a child says of itself, and what becomes of one that says nothing (sd_notify(3)).
 
-use crate::harness::{End, Init, Run, free_port, pid_in};
+use crate::harness::{End, Init, free_port};
 use crate::sys;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
-
-fn pid(run: &Run, generation: usize) -> i64 {
-    run.event("started", generation)["pid"].as_i64().expect("a pid")
-}
 
 pub fn a_child_that_is_not_ready_in_time_has_crashed() {
     let options = ["--notify", "--start-grace=200ms"];
@@ -33,13 +29,16 @@ pub fn a_child_that_gives_no_sign_of_life_gets_the_watchdogs_signal_and_then_sig
         "--restart=on-failure",
         "--restart-delay=1ms",
     ];
-    let run = Init::new(&options)
-        .role(&["generations", "1=ignore,6", "*=says,alive:15,exit:0"]);
+    let run = Init::new(&options).role(&[
+        "generations",
+        "1=ignore,6",
+        "*=says,print:again,alive:15,exit:0",
+    ]);
     assert_eq!(run.event("hung", 1)["signal"], "SIGABRT");
     run.event("escalated", 1);
     let exited = run.event("child-exited", 1);
     assert_eq!(exited["signal"], "SIGKILL", "{exited}");
-    run.event("started", 2);
+    run.says("again");
     run.stop().code(0);
 }
 
@@ -49,9 +48,7 @@ pub fn signs_of_life_keep_a_child_for_longer_than_the_watchdogs_time() {
         .ready();
     // Three times the watchdog's time, of its own clock.
     let born = sys::now_ns();
-    run.until("a second and a bit", || {
-        (sys::now_ns() - born > 1_200_000_000).then_some(())
-    });
+    run.until("a second and a bit", || (sys::now_ns() - born > 1_200_000_000).then_some(()));
     run.signal(libc::SIGUSR2);
     run.says("enough");
     let done = run.stop();
@@ -60,14 +57,15 @@ pub fn signs_of_life_keep_a_child_for_longer_than_the_watchdogs_time() {
 }
 
 pub fn a_child_that_says_itself_that_it_failed_is_not_waited_for() {
-    let run = Init::new(&["--watchdog=60s"])
-        .role(&["says", "say:WATCHDOG=trigger", "wait:15", "exit:5"]);
+    let run =
+        Init::new(&["--watchdog=60s"]).role(&["says", "say:WATCHDOG=trigger", "wait:15", "exit:5"]);
     let done = run.finish_with(5);
     assert_eq!(done.events("hung").len(), 1, "{}", done.text());
 }
 
 pub fn an_extension_saves_a_child_from_sigkill() {
-    let slow = ["says", "print:ready", "wait:15", "say:EXTEND_TIMEOUT_USEC=20000000", "nap:900", "exit:3"];
+    let slow =
+        ["says", "print:ready", "wait:15", "say:EXTEND_TIMEOUT_USEC=20000000", "nap:900", "exit:3"];
     let grace = ["--notify", "--stop-grace=500ms"];
     let with = [&grace[..], &["--stop-grace-max=30s"]].concat();
     let run = Init::new(&with).role(&slow).ready();
@@ -87,14 +85,16 @@ pub fn an_extension_saves_a_child_from_sigkill() {
 }
 
 pub fn a_start_is_extended_up_to_its_maximum() {
-    let slow = ["says", "say:EXTEND_TIMEOUT_USEC=20000000", "nap:900", "say:READY=1", "wait:15", "exit:0"];
+    let slow =
+        ["says", "say:EXTEND_TIMEOUT_USEC=20000000", "nap:900", "say:READY=1", "wait:15", "exit:0"];
     let grace = ["--notify", "--start-grace=500ms"];
     let with = [&grace[..], &["--start-grace-max=30s"]].concat();
     let run = Init::new(&with).role(&slow);
     run.event("ready", 1);
     assert_eq!(run.events("start-extended").len(), 1);
     run.stop().code(0);
-    let done = Init::new(&grace).role(&["says", "say:EXTEND_TIMEOUT_USEC=20000000", "wait:15"]).finish();
+    let done =
+        Init::new(&grace).role(&["says", "say:EXTEND_TIMEOUT_USEC=20000000", "wait:15"]).finish();
     assert_eq!(done.events("not-ready").len(), 1, "{}", done.text());
 }
 
@@ -152,15 +152,25 @@ pub fn crashes_are_forgiven_by_the_time_that_a_child_was_ready_and_not_by_its_ag
 }
 
 pub fn the_childs_own_processes_are_heard_and_those_that_it_left_only_where_they_are_the_program() {
-    let run = Init::new(&["--notify"])
-        .role(&["says", "orphan:READY=1", "wait:12", "helper:READY=1", "wait:15", "exit:0"]);
+    let run = Init::new(&["--notify"]).role(&[
+        "says",
+        "orphan:READY=1",
+        "wait:12",
+        "helper:READY=1",
+        "wait:15",
+        "exit:0",
+    ]);
     run.event("notify-refused", 1);
     assert!(run.events("ready").is_empty());
     run.signal(libc::SIGUSR2);
     run.event("ready", 1);
     run.stop().code(0);
-    let run = Init::new(&["--notify", "--exit-when=all"])
-        .role(&["says", "orphan:READY=1", "wait:15", "exit:0"]);
+    let run = Init::new(&["--notify", "--exit-when=all"]).role(&[
+        "says",
+        "orphan:READY=1",
+        "wait:15",
+        "exit:0",
+    ]);
     run.event("ready", 1);
     run.stop().code(0);
 }
@@ -170,12 +180,13 @@ pub fn a_url_that_answers_makes_a_child_ready_that_says_nothing() {
     let url = format!("--ready-url=http://127.0.0.1:{port}/");
     let options = [&url, "--ready-body=ok", "--start-grace=20s", "--log-level=debug"];
     let role = format!("http:{port}");
-    let run = Init::new(&options).role(&["says", "print:ready", "wait:12", &role, "wait:15", "exit:0"]).ready();
+    let run = Init::new(&options)
+        .role(&["says", "print:ready", "wait:12", &role, "wait:15", "exit:0"])
+        .ready();
     let asks = run.event("prober-started", 1)["pid"].as_i64().expect("a pid");
     assert!(run.events("ready").is_empty());
     // Whoever ends the one who asks has it start anew.
-    let inside = pid_in(&run, asks as i32);
-    sys::kill(inside, libc::SIGKILL).expect("end who asks");
+    assert_eq!(run.exec(&["kill", "9", &asks.to_string()]).code(), Some(0));
     run.event("prober-started", 2);
     run.signal(libc::SIGUSR2);
     run.event("ready", 1);
@@ -193,9 +204,13 @@ pub fn whoever_has_started_clawinit_is_told_what_the_child_says() {
     let address = SocketAddr::from_abstract_name(&name).expect("an address");
     let superior = UnixDatagram::bind_addr(&address).expect("a socket");
     superior.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    let run = Init::new(&["--notify"])
-        .variable("NOTIFY_SOCKET", &format!("@{name}"))
-        .role(&["says", "say:READY=1", "say:WATCHDOG=1", "wait:15", "exit:0"]);
+    let run = Init::new(&["--notify"]).variable("NOTIFY_SOCKET", &format!("@{name}")).role(&[
+        "says",
+        "say:READY=1",
+        "say:WATCHDOG=1",
+        "wait:15",
+        "exit:0",
+    ]);
     let heard = || {
         let mut text = [0; 64];
         let length = superior.recv(&mut text).unwrap_or_else(|e| run.fail(&format!("told: {e}")));
@@ -212,7 +227,7 @@ pub fn a_sigio_that_somebody_sends_is_forwarded_all_the_same() {
     for options in [&[][..], &["--notify"]] {
         let run = Init::new(options).role(&["record", "exit=15:0"]).ready();
         run.signal(libc::SIGIO);
-        run.says_prefix(&format!("got {}", libc::SIGIO));
+        run.says_prefix(&format!("signal {} ", libc::SIGIO));
         run.stop().code(0);
     }
 }
@@ -223,10 +238,10 @@ pub fn a_child_that_was_frozen_with_clawinit_has_its_time_anew() {
         .ready();
     run.signal(libc::SIGUSR2);
     run.says("frozen");
-    let child = pid_in(&run, pid(&run, 1) as i32);
-    let both = |signal| {
+    let child = run.event("started", 1)["pid"].to_string();
+    let both = |signal: i32| {
         sys::kill(run.pid, signal).expect("clawinit");
-        sys::kill(child, signal).expect("the child");
+        assert_eq!(run.exec(&["kill", &signal.to_string(), &child]).code(), Some(0));
     };
     both(libc::SIGSTOP);
     let since = sys::now_ns();
@@ -242,9 +257,17 @@ pub fn a_child_that_was_frozen_with_clawinit_has_its_time_anew() {
 }
 
 pub fn the_last_words_of_a_child_are_heard_before_its_end() {
-    let run = Init::new(&["--notify", "--log-level=debug"])
-        .role(&["says", "say:STATUS=last words", "exit:3"]);
+    let run = Init::new(&["--notify", "--log-level=debug"]).role(&[
+        "says",
+        "say:STATUS=last words",
+        "exit:3",
+    ]);
     let done = run.finish_with(3);
     let said = done.events("status");
-    assert_eq!(said.first().map(|s| s["status"].clone()), Some("last words".into()), "{}", done.text());
+    assert_eq!(
+        said.first().map(|s| s["status"].clone()),
+        Some("last words".into()),
+        "{}",
+        done.text()
+    );
 }
