@@ -241,7 +241,7 @@ impl Crowd {
 
     fn answered(&mut self, id: usize) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if !client.got.starts_with(b"HTTP/1.1 200 ") {
+        if !client.got.starts_with(b"HTTP/1.1 200 ") && !client.got.starts_with(b"HTTP/1.0 200 ") {
             self.failed(id, Lost::Wrong);
             return;
         }
@@ -377,6 +377,8 @@ fn is_whole(got: &[u8]) -> bool {
         .is_some_and(|head| length(head).is_some_and(|body| got.len() >= head.len() + 4 + body))
 }
 
+/// Whether the connection ends with this answer.
 fn says_close(got: &[u8]) -> bool {
-    head(got).and_then(|head| field(head, "connection")).is_some_and(|value| value == "close")
+    let close = |head: &str| field(head, "connection").is_some_and(|value| value == "close");
+    head(got).is_some_and(|head| head.starts_with("HTTP/1.0 ") || close(head))
 }

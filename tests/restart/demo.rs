@@ -217,7 +217,9 @@ impl Side {
     /// What must hold for sockets that outlive the gateway.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        for how in [Lost::Refused, Lost::Unanswered, Lost::Cut, Lost::Late, Lost::Wrong] {
+        for how in
+            [Lost::Refused, Lost::Unanswered, Lost::Cut, Lost::Late, Lost::Wrong, Lost::NotBegun]
+        {
             let all = self.counts.losses.iter();
             let first = all.filter(|loss| loss.how == how && !self.of_a_crash(loss)).next();
             if let Some(loss) = first {

@@ -19,6 +19,7 @@ mod sys;
 mod clients;
 mod demo;
 mod probe;
+mod recipes;
 
 use demo::Effort;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -91,7 +92,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Each has the machine for itself.
     arguments.test_threads = Some(1);
-    let trials = vec![
+    let mut trials = vec![
         Trial::test("restarts_and_crashes_under_load_refuse_no_client_and_reset_none", || {
             compare(effort(SMALL)).map_err(Failed::from)
         })
@@ -103,5 +104,21 @@ fn main() {
         })
         .with_ignored_flag(skipped),
     ];
+    trials.extend(recipes::ALL.iter().map(|recipe| {
+        let there = recipes::is_there(recipe.program);
+        if !there {
+            println!("{} is absent; scripts/setup all gets it", recipe.program);
+        }
+        Trial::test(format!("the_recipe_for_{}_is_as_it_says", recipe.name), move || {
+            harness::BOUND.set(BOUND);
+            recipes::run(recipe);
+            Ok(())
+        })
+        .with_ignored_flag(skipped || (!there && !must))
+    }));
+    trials.push(Trial::test("every_recipe_of_the_page_is_run", || {
+        recipes::every_recipe_of_the_page_is_run();
+        Ok(())
+    }));
     libtest_mimic::run(&arguments, trials).exit();
 }
