@@ -1,6 +1,7 @@
 # make run          the gateway under clawinit, as PID 1 of its own namespace, on port 8888
 # make test         every test; engines that are absent are skipped, one line each
 # make test-fast    the state machine and the units (seconds), then real namespaces (a minute or two)
+# make simulate     the loop over a simulated kernel: N=1000000 schedules with faults, from SEED=1 on
 # make test-engines Docker, Compose, Podman, Kubernetes manifests, systemd, deployment, monitoring
 # make test-openclaw the published OpenClaw under clawinit, where npm is reachable (3.2 GB, once)
 # make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
@@ -15,8 +16,11 @@
 # make bench-gateway the gateway's answers under load beside nginx
 # make size         size, memory and start beside Debian's tini
 # make attack       what an exporter, and an attack on it, do to PID 1
+# make model        the state machine's table and every state it can come to; how many there are
 # make fuzz         what reads bytes of others, on any bytes: TIME=600 seconds a target, TARGET=… for one
 # make mutants      each small change of the state machine: is there a test that notices it?
+# make gateway-crashes N=10000 SEED=…  kill -9 of the gateway in every phase of its life; also
+# make gateway-faults, gateway-drains, gateway-crowd, gateway-reliability (all four; half an hour)
 # make lint         format, clippy, licences and sources of dependencies, documentation
 # make audit        advisories, yanked and newer versions, what is linked into each binary
 # make miri         Miri over every unit test that it can run (nightly)
@@ -29,7 +33,8 @@ CARGO  := cargo
 export TARGET
 
 .PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench \
-	bench-gateway size attack fuzz mutants audit miri sanitize load soak demo-restart faults lint \
+	bench-gateway size attack model fuzz mutants audit miri sanitize load soak demo-restart faults \
+	gateway-crashes gateway-faults gateway-drains gateway-crowd gateway-reliability simulate lint \
 	setup clean
 
 build:
@@ -50,6 +55,9 @@ test: build
 
 test-fast: build
 	@scripts/test fast
+
+simulate:
+	@scripts/simulate $(or $(N),1000000) $(or $(SEED),1)
 
 test-engines: build
 	@scripts/test engines
@@ -90,11 +98,30 @@ size: build
 attack: build
 	@scripts/attack
 
+# One generation more of children that say how they do than the ordinary run has.
+model:
+	GENERATIONS_HEARD=2 $(CARGO) test --quiet --locked -p clawinit --test model -- --nocapture
+
 fuzz:
 	@scripts/fuzz $(or $(TIME),600) $(filter-out $(ARCH)-unknown-linux-musl,$(TARGET))
 
 mutants:
 	@scripts/mutants
+
+gateway-crashes: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability kills
+
+gateway-faults: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability faults
+
+gateway-drains: build
+	@N="$(N)" SEED="$(SEED)" scripts/gateway-reliability drains
+
+gateway-crowd: build
+	@SEED="$(SEED)" scripts/gateway-reliability crowd
+
+gateway-reliability: build
+	@SEED="$(SEED)" scripts/gateway-reliability all
 
 lint:
 	@scripts/lint

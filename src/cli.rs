@@ -54,7 +54,7 @@ pub(crate) struct Wrong(pub(crate) String);
 
 /// Every option of its own. The README and the manual page list the same (`tests/it/tidy.rs`).
 #[rustfmt::skip]
-const OPTIONS: [Opt; 43] = [
+const OPTIONS: [Opt; 44] = [
     Opt { name: "stop-on", value: "SIG,...", help: "signals that mean stop (TERM,INT,QUIT)",
         set: |c, v| signals(v).map(|s| c.stop_on = s) },
     Opt { name: "stop-signal", value: "SIG", help: "what the child is sent to stop (the one received)",
@@ -102,6 +102,8 @@ const OPTIONS: [Opt; 43] = [
         set: |c, v| switch(v).map(|on| c.notify = on) },
     Opt { name: "start-grace", value: "D", help: "a child that is not ready by then has crashed (never)",
         set: |c, v| more_than_nothing(v).map(|d| c.start_grace = Some(d)) },
+    Opt { name: "start-grace-max", value: "D", help: "how far it may extend --start-grace (not at all)",
+        set: |c, v| duration(v).map(|d| c.start_grace_max = Some(d)) },
     Opt { name: "watchdog", value: "D", help: "a child that says nothing for this long has crashed\n(WATCHDOG=1; never)",
         set: |c, v| more_than_nothing(v).map(|d| c.watchdog = Some(d)) },
     Opt { name: "watchdog-signal", value: "SIG", help: "what it is sent then, like ABRT (as --stop-signal, or TERM)",
@@ -599,6 +601,11 @@ fn check_readiness(config: &Config) -> Result<(), String> {
             "--restart-style in-place",
             "--notify",
         ),
+        (
+            config.start_grace_max.is_some() && config.start_grace.is_none(),
+            "--start-grace-max",
+            "--start-grace D",
+        ),
         (config.stop_grace_max.is_some() && !config.hears(), "--stop-grace-max", "--notify"),
         (config.restart_grace_max.is_some() && !config.hears(), "--restart-grace-max", "--notify"),
         (config.watchdog_signal.is_some() && !config.hears(), "--watchdog-signal", "--watchdog D"),
@@ -624,6 +631,7 @@ fn check_readiness(config: &Config) -> Result<(), String> {
     for (option, grace, max) in [
         ("stop-grace", config.stop_grace, config.stop_grace_max),
         ("restart-grace", config.restart_grace, config.restart_grace_max),
+        ("start-grace", config.start_grace.unwrap_or_default(), config.start_grace_max),
     ] {
         if max.is_some_and(|max| max < grace) {
             return Err(format!("--{option}-max: shorter than --{option}; write a longer one"));

@@ -163,6 +163,7 @@ pub struct Config {
     pub listen_env: Option<&'static CStr>,
     pub notify: bool,
     pub start_grace: Option<Duration>,
+    pub start_grace_max: Option<Duration>,
     pub watchdog: Option<Duration>,
     pub watchdog_signal: Option<Signal>,
     /// Checked, and handed to the helper that asks, as they were written.
@@ -229,6 +230,7 @@ impl Config {
             listen_env: None,
             notify: false,
             start_grace: None,
+            start_grace_max: None,
             watchdog: None,
             watchdog_signal: None,
             ready_url: None,

@@ -114,18 +114,17 @@ impl Init {
             if let Some(event) = self.received.and_then(|received| self.event(received)) {
                 self.happened(event);
             }
-            // Who has ended in the last moment has ended in time.
-            if self.deadline_passed()
-                && let Some(event) = self.reap()
-            {
-                self.happened(event);
-            }
+            // Who has spoken or ended in the last moment has done so in time.
             if self.deadline_passed() {
-                self.happened(Event::DeadlinePassed);
+                self.hear_all();
+                if let Some(event) = self.reap() {
+                    self.happened(event);
+                }
+                if self.deadline_passed() {
+                    self.happened(Event::DeadlinePassed);
+                }
             }
-            if self.ear.as_ref().is_some_and(|ear| ear.more) {
-                self.hear();
-            }
+            self.hear_when_due();
             self.look_at_port();
             self.look_after_exporter();
             self.look_after_prober();
@@ -187,12 +186,14 @@ impl Init {
                 // that is nobody else's concern.
                 self.wait_for_verb(received);
                 self.note_received(signal);
+                // The last words of one that has ended come before its end.
+                self.hear_all();
                 return self.reap();
             }
             // Something was sent to the socket. A process may have sent this signal too, and
             // where both were pending there is but one: it is heard whoever is named.
             Sender::Kernel | Sender::Process { .. } if signal == SIGNAL && self.ear.is_some() => {
-                self.hear_more();
+                self.hear_soon();
                 if received.sender == Sender::Kernel {
                     return None;
                 }
@@ -225,9 +226,11 @@ impl Init {
     fn reap(&mut self) -> Option<Event> {
         let (mut child, mut any, mut others, mut lost) = (None, false, 0, false);
         let children = loop {
-            self.end_group_before_its_leader_is_reaped();
+            // Once it is reaped its number may be somebody else's, who ends in this very moment.
+            let of_child = self.state.child.filter(|_| child.is_none());
+            self.end_group_before_its_leader_is_reaped(of_child);
             match reap::next() {
-                Reaped::One(pid, status) if self.state.child == Some(pid) => child = Some(status),
+                Reaped::One(pid, status) if of_child == Some(pid) => child = Some(status),
                 Reaped::One(pid, status) if self.exporter_pid() == Some(pid) => {
                     self.exporter_ended(pid, status);
                 }

@@ -20,13 +20,16 @@ gateway! {
     duration "../../gateway/src/duration.rs",
     failure "../../gateway/src/failure.rs",
     files "../../gateway/src/files.rs",
+    handed "../../gateway/src/handed.rs",
     http "../../gateway/src/http/mod.rs",
     lock "../../gateway/src/lock.rs",
     logging "../../gateway/src/logging.rs",
+    notify "../../gateway/src/notify.rs",
     ports "../../gateway/src/ports.rs",
     process "../../gateway/src/process.rs",
     server "../../gateway/src/server/mod.rs",
     signals "../../gateway/src/signals.rs",
+    sockets "../../gateway/src/sockets.rs",
     state "../../gateway/src/state.rs",
     store "../../gateway/src/store/mod.rs",
     supervisor "../../gateway/src/supervisor.rs",
@@ -47,7 +50,7 @@ pub use targets::gateway_http::gateway_http;
 pub use targets::gateway_state::gateway_state;
 pub use targets::health_response::health_response;
 pub use targets::listen::listen;
-pub use targets::notify::notify;
+pub use targets::notify::notify as notify_datagram;
 pub use targets::proc::proc;
 pub use targets::status_page::status_page;
 
@@ -64,7 +67,7 @@ pub const TARGETS: [Target; 11] = [
     ("gateway_state", gateway_state),
     ("health_response", health_response),
     ("listen", listen),
-    ("notify", notify),
+    ("notify", notify_datagram),
     ("proc", proc),
     ("status_page", status_page),
 ];

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpListener;
+use nix::sys::socket::{self, Backlog};
 
 use crate::failure::Failure;
 use crate::process;
@@ -52,7 +53,11 @@ fn listen_everywhere(port: u16) -> io::Result<Vec<TcpListener>> {
 /// mio sets SO_REUSEADDR, so connections of the last generation that linger in
 /// TIME_WAIT do not keep the port from the next.
 fn bind(address: IpAddr, port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind(SocketAddr::new(address, port))
+    let listener = TcpListener::bind(SocketAddr::new(address, port))?;
+    // mio has 128 wait for us at the most, which is what musl calls SOMAXCONN. Nobody tells
+    // those that come over that: their kernel asks again after a second. As many as ours lets.
+    socket::listen(&listener, Backlog::MAXALLOWABLE)?;
+    Ok(listener)
 }
 
 fn explain(error: &io::Error, address: Option<IpAddr>, port: u16) -> Failure {

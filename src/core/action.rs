@@ -107,6 +107,16 @@ pub enum Note {
         /// From now on.
         within: Duration,
     },
+    /// The child needs longer to be ready, and may have it.
+    StartExtended {
+        /// From now on.
+        within: Duration,
+    },
+    /// clawinit itself did not run when the child's word was due: the child has its time anew.
+    Overslept {
+        /// For how long.
+        by: Duration,
+    },
     /// One crash too many.
     RestartLimit,
     /// SIGKILL did not end everything.

@@ -92,8 +92,8 @@ pub fn check(
             );
             // A sweep is bounded by its own grace, and a stop that comes by its own too.
             let repeat = same_phase && !extends && before.stop.is_some() == after.stop.is_some();
-            let leaving = matches!(before.phase, Phase::Sweeping { .. });
-            holds("I4: no repeat moves a deadline", !repeat || leaving || new == old);
+            let bounds = matches!(before.phase, Phase::Sweeping { .. }) && before.stop.is_none();
+            holds("I4: no repeat moves a deadline", !repeat || bounds || new == old);
         }
         (Some(Limit::GiveUp(old)), Some(Limit::GiveUp(new))) => {
             holds("I4: the kill wait does not move", old == new);

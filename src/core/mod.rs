@@ -17,4 +17,4 @@ pub use backoff::Crashes;
 pub use event::{Event, Notice, StartFailure};
 pub use exit::{End, Status, exit_code};
 pub use phase::{Cause, Limit, Next, Phase, Readiness, State, Stop};
-pub use step::{KILL_WAIT, SWEEP_SIGNAL, is_timeless, step};
+pub use step::{KILL_WAIT, OVERSLEPT, SWEEP_SIGNAL, is_timeless, step};

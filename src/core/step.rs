@@ -13,6 +13,11 @@ use std::time::Duration;
 /// when its device answers, which may be never: it is named and left to the kernel.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
 
+/// By how much the deadline of a child's word has to have been missed for clawinit to take it that
+/// it was not running itself (`docker pause`, a machine that stood still): the child was not
+/// running either, and has its time anew. Never reached by a machine that is merely busy.
+pub const OVERSLEPT: Duration = Duration::from_secs(1);
+
 /// What asks leftovers to end.
 pub const SWEEP_SIGNAL: Signal = Signal::TERM;
 
@@ -138,7 +143,16 @@ impl Step<'_> {
             Event::ChildStopped => self.todo.push(Action::Suspend),
             Event::Notified(notice) => self.notified(notice),
             Event::DeadlinePassed => {
-                if self.state.due.is_some_and(|due| self.now >= due) {
+                let late = self.state.due.and_then(|due| self.now.checked_sub(due));
+                if let Some(late) = late.filter(|late| *late >= OVERSLEPT) {
+                    self.note(Note::Overslept { by: late });
+                    let time = match self.state.readiness {
+                        Readiness::NotYet | Readiness::Reloading => self.config.start_grace,
+                        Readiness::Unknown | Readiness::Ready => self.config.watchdog,
+                        Readiness::Stopping => Some(self.config.restart_grace),
+                    };
+                    self.state.due = time.map(|time| self.now + time);
+                } else if late.is_some() {
                     let after = self.now.saturating_sub(self.state.started);
                     match self.state.readiness {
                         Readiness::NotYet | Readiness::Reloading => {
@@ -184,9 +198,20 @@ impl Step<'_> {
                 self.state.due = watchdog.map(|time| self.now + time);
             }
             (Notice::Failed, _) => self.fail(self.config.told_when_hung(), Note::SaysItFailed),
-            // No sign of life makes up for READY=1, and nobody has set a maximum to what a start
-            // may be extended to.
+            (Notice::Extend(time), Readiness::NotYet) => self.extend_start(time),
+            // No sign of life makes up for READY=1, and who is ready needs no more time for it.
             (Notice::Alive | Notice::Extend(_), _) => {}
+        }
+    }
+
+    /// A child that is not ready yet needs longer: from now on, up to the operator's maximum.
+    fn extend_start(&mut self, time: Duration) {
+        if let (Some(due), Some(max)) = (self.state.due, self.config.start_grace_max) {
+            let wanted = self.now.saturating_add(time).min(self.state.started + max);
+            if wanted > due {
+                self.note(Note::StartExtended { within: wanted.saturating_sub(self.now) });
+                self.state.due = Some(wanted);
+            }
         }
     }
 
@@ -345,6 +370,7 @@ impl Step<'_> {
                 self.note(Note::RestartedInPlace { after: self.now.saturating_sub(since) });
                 self.state.cause = Some(Cause::Signal);
                 self.state.restarts[Cause::Signal as usize] += 1;
+                self.state.failed = false;
                 self.state.ready_since = None;
                 self.ready();
                 self.state.phase = Phase::Running;
@@ -406,8 +432,9 @@ impl Step<'_> {
             Event::Stop(signal) => {
                 let deadline = self.now + self.config.stop_grace;
                 let limit = match limit {
-                    Limit::Kill(at) => Limit::Kill(at.min(deadline)),
-                    Limit::GiveUp(_) => limit,
+                    // One that was asked for already bounds the sweep, its stop delay included.
+                    Limit::Kill(at) if self.state.stop.is_none() => Limit::Kill(at.min(deadline)),
+                    Limit::Kill(_) | Limit::GiveUp(_) => limit,
                 };
                 match next {
                     Next::Generation(_) => {
@@ -473,7 +500,10 @@ impl Step<'_> {
         let asked = matches!(status, Status::Exited(c) if config.restart_codes.contains(c));
         let failed = self.state.failed || code != 0 && !config.success_codes.contains(code);
         let cause = match config.restart {
-            _ if config.no_restart_codes.contains(code) => return Next::Leave,
+            // Whoever gave up before does not begin anew with what had gone on without the child.
+            _ if self.state.gave_up || config.no_restart_codes.contains(code) => {
+                return Next::Leave;
+            }
             RestartMode::Never => return Next::Leave,
             RestartMode::Request | RestartMode::OnFailure | RestartMode::Always if asked => {
                 Cause::Code

@@ -21,8 +21,8 @@ impl Init {
         let look = self.watch.as_ref().and_then(|watch| watch.deadline());
         let exporter = self.exporter.as_ref().and_then(Exporter::due);
         let prober = self.prober.as_ref().and_then(Prober::due);
-        let more = self.ear.as_ref().filter(|ear| ear.more).map(|_| Duration::ZERO);
-        let all = [self.state.deadline(), look, exporter, prober, more];
+        let ear = self.ear.as_ref().and_then(|ear| ear.next);
+        let all = [self.state.deadline(), look, exporter, prober, ear];
         let deadline = all.into_iter().flatten().min();
         deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()))
     }
@@ -170,10 +170,10 @@ impl Init {
 
     /// dumb-init tells the rest of the child's group when the child ends; the group's number is
     /// its own only until the leader is reaped.
-    pub(super) fn end_group_before_its_leader_is_reaped(&mut self) {
+    pub(super) fn end_group_before_its_leader_is_reaped(&mut self, child: Option<i32>) {
         if self.config.manners == Manners::DumbInit
             && self.config.kill_mode == KillMode::Group
-            && let Some(pid) = self.state.child
+            && let Some(pid) = child
             && reap::peek() == pid
         {
             let _ = kill::group(pid, Signal::TERM);

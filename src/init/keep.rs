@@ -150,6 +150,7 @@ impl Init {
 
     /// The next generation runs.
     pub(super) fn keep_started(&mut self) {
+        self.kept.untold = None;
         let overdue = std::mem::take(&mut self.kept.overdue);
         let Some((since, asked)) = self.kept.turnaround.take() else { return };
         let took = clock::monotonic().saturating_sub(since);

@@ -6,19 +6,25 @@ use crate::config::{ExitWhen, Level};
 use crate::core::{Event, Notice, Phase, Readiness};
 use crate::kernel::entry::Start;
 use crate::kernel::notify::{self, Socket};
-use crate::kernel::{descendants, process};
+use crate::kernel::{clock, descendants, process};
 use crate::notice::{self, Said};
 use crate::report::Value;
 use crate::status::layout as at;
 use crate::status::write::Words;
 use std::ffi::CStr;
+use std::time::Duration;
 
-/// How many datagrams are read before signals are looked for again: whoever floods the socket
-/// holds up nobody but himself.
+/// How many datagrams are read before clawinit waits for signals again, and how long it leaves
+/// the socket alone then: whoever floods it fills it and has to wait, and nobody else does.
 const AT_ONCE: usize = 8;
+const PAUSE: Duration = Duration::from_millis(1);
 
-/// How many are thrown away before a generation starts: more than wait in such a socket, as
-/// `net.unix.max_dgram_qlen` has it everywhere.
+/// How many wait in such a socket at most, as `net.unix.max_dgram_qlen` is everywhere: 10, and
+/// some that come while they are read.
+const WAITING: usize = 16;
+
+/// How many are thrown away before a generation starts: more than wait in such a socket, also
+/// where somebody has made it larger.
 const STALE: usize = 512;
 
 /// The longest datagram that is read; sd_notify(3) is used with some dozens of bytes.
@@ -30,8 +36,8 @@ const ANCESTORS: usize = 32;
 /// The socket, and what it has brought.
 pub(super) struct Ear {
     socket: Socket,
-    /// There may be more to read.
-    pub more: bool,
+    /// When to read on; `None`: when something comes.
+    pub next: Option<Duration>,
     /// Somebody has spoken in this generation who does not speak for the child.
     stranger: bool,
     /// Whom clawinit itself tells (NOTIFY_SOCKET, as it was given).
@@ -60,7 +66,7 @@ impl Init {
             self.environment.set("WATCHDOG_USEC", &time.as_micros().to_string());
             self.environment.set_to_pid("WATCHDOG_PID");
         }
-        self.ear = Some(Ear { socket, more: false, stranger: false, superior });
+        self.ear = Some(Ear { socket, next: None, stranger: false, superior });
         Ok(())
     }
 
@@ -73,7 +79,7 @@ impl Init {
     pub(super) fn forget_what_was_said(&mut self) {
         let Some(ear) = &mut self.ear else { return };
         ear.stranger = false;
-        ear.more = false;
+        ear.next = None;
         let mut nothing = [0; 1];
         for _ in 0..STALE {
             if ear.socket.next(&mut nothing).is_none() {
@@ -83,34 +89,38 @@ impl Init {
         self.kept.page.update(|w| w.text(at::STATUS_TEXT, &[0; at::STATUS_TEXT.words * 8]));
     }
 
-    /// Something has come, which the loop will read.
-    pub(super) fn hear_more(&mut self) {
+    /// Something has come, which the loop will read, unless it was read from a moment ago.
+    pub(super) fn hear_soon(&mut self) {
         if let Some(ear) = &mut self.ear {
-            ear.more = true;
+            ear.next.get_or_insert(Duration::ZERO);
         }
     }
 
-    /// Reads what came before this moment; of a flood, as much as fits into such a socket.
+    /// Reads on when it is time.
+    pub(super) fn hear_when_due(&mut self) {
+        if self.ear.as_ref().and_then(|ear| ear.next).is_some_and(|at| clock::monotonic() >= at)
+            && self.hear(AT_ONCE)
+            && let Some(ear) = &mut self.ear
+        {
+            ear.next = Some(clock::monotonic() + PAUSE);
+        }
+    }
+
+    /// Reads what came before this moment; of a flood, as much as waits in such a socket where
+    /// nobody has made it larger.
     pub(super) fn hear_all(&mut self) {
-        self.hear_more();
-        for _ in 0..STALE / AT_ONCE {
-            if !self.ear.as_ref().is_some_and(|ear| ear.more) {
-                break;
-            }
-            self.hear();
-        }
+        self.hear(WAITING);
     }
 
-    /// Reads what has come, some of it at once.
-    pub(super) fn hear(&mut self) {
+    /// Reads up to `most` datagrams. False: no more has come.
+    fn hear(&mut self, most: usize) -> bool {
         let mut buffer = [0; DATAGRAM_BYTES];
-        for _ in 0..AT_ONCE {
-            let Some(ear) = &mut self.ear else { return };
+        for _ in 0..most {
+            let Some(ear) = &mut self.ear else { return false };
             let Some(datagram) = ear.socket.next(&mut buffer) else {
-                ear.more = false;
-                return;
+                ear.next = None;
+                return false;
             };
-            ear.more = true;
             let (sender, text) = (datagram.sender, datagram.text);
             self.kept.page.update(|w| w.add(at::NOTICES, 0, 1));
             if self.prober_pid() == Some(sender) && sender != 0 {
@@ -121,6 +131,7 @@ impl Init {
                 self.note_stranger(sender);
             }
         }
+        true
     }
 
     fn heard(&mut self, text: &[u8]) {

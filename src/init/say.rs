@@ -208,7 +208,10 @@ impl Init {
         match sent {
             Ok(()) => {
                 if signal != Signal::KILL {
-                    let number = signal.number() as usize;
+                    // As what it came, where `--map` made it another one: it was counted as such.
+                    let came = self.received.map(|received| received.signal);
+                    let came = came.filter(|came| self.config.forwarded(*came) == Some(signal));
+                    let number = came.unwrap_or(signal).number() as usize;
                     self.kept.page.update(|w| w.add(layout::FORWARDED, number, 1));
                 }
                 let said = format_args!("{signal} sent to the child {pid}{group}");
@@ -362,6 +365,22 @@ impl Init {
                     Span(within)
                 );
                 self.log.line(Level::Info, "extended", said, &fields);
+            }
+            Note::StartExtended { within } => {
+                let fields = [("within_seconds", Value::Seconds(within))];
+                let said = format_args!(
+                    "the child asks for more time and has it (EXTEND_TIMEOUT_USEC): it has to be ready in {}",
+                    Span(within)
+                );
+                self.log.line(Level::Info, "start-extended", said, &fields);
+            }
+            Note::Overslept { by } => {
+                let fields = [("late_seconds", Value::Seconds(by))];
+                let said = format_args!(
+                    "clawinit did not run for {} (a paused container?): the child has its time to be ready, or to give a sign of life, anew",
+                    Span(by)
+                );
+                self.log.line(Level::Warn, "overslept", said, &fields);
             }
             Note::RestartLimit => {
                 self.story.limit_reached = true;

@@ -62,6 +62,19 @@ pub(super) fn above_standard(fd: i32) -> Result<i32, Errno> {
     moved.map(|fd| fd as i32)
 }
 
+/// All of a file; `None` where it cannot be read. std's own reader asks again for as long as a read
+/// is interrupted, and PID 1 must not wait for a kernel that does nothing else.
+pub(super) fn read_whole(path: &CStr) -> Option<String> {
+    let file = File::open(path, libc::O_RDONLY).ok()?;
+    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => return String::from_utf8(all).ok(),
+            got => all.extend_from_slice(&buffer[..got]),
+        }
+    }
+}
+
 /// Calls `wanted` with the name of each thing in a folder until it finds something. std's own
 /// reader of folders panics where close(2) fails, and PID 1 must not.
 pub(super) fn find_in_folder<T>(

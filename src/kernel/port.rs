@@ -2,7 +2,7 @@
 //! `--port`.
 
 use super::Errno;
-use super::descriptors::find_in_folder;
+use super::descriptors::{find_in_folder, read_whole};
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -19,9 +19,9 @@ const ANSWER_INODE: usize = HEADER_BYTES + 68;
 pub fn listener(port: u16) -> Option<u64> {
     ask_kernel(port).unwrap_or_else(|_| {
         // No sock_diag in this kernel. Slow where the table of connections is large.
-        ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        [c"/proc/self/net/tcp", c"/proc/self/net/tcp6"]
             .iter()
-            .filter_map(|table| fs::read_to_string(table).ok())
+            .filter_map(|table| read_whole(table))
             .find_map(|table| find_listener(&table, port))
     })
 }
@@ -151,7 +151,8 @@ pub fn holder(inode: u64) -> Option<(i32, String)> {
             let path = format!("/proc/{pid}/fd/{}", fd.to_str().ok()?);
             fs::read_link(path).is_ok_and(|to| to.as_os_str() == &*link).then_some(())
         })?;
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let mut name = [0; 32];
+        let name = String::from_utf8_lossy(super::descendants::read(pid, "comm", &mut name));
         Some((pid, name.trim_end().to_owned()))
     })
 }

@@ -7,6 +7,9 @@
 
 // The harness and the roles serve tests/it, too, which uses all of them.
 #[allow(dead_code)]
+#[path = "../it/assault.rs"]
+mod assault;
+#[allow(dead_code)]
 #[path = "../it/attack.rs"]
 mod attack;
 #[allow(dead_code)]
@@ -21,6 +24,9 @@ mod page;
 #[allow(dead_code)]
 #[path = "../it/probe.rs"]
 mod probe;
+#[allow(dead_code)]
+#[path = "../it/probe_notify.rs"]
+mod probe_notify;
 #[allow(dead_code)]
 #[path = "../it/sys.rs"]
 mod sys;
@@ -108,11 +114,21 @@ fn matrix() -> Vec<Trial> {
     let full = std::env::var_os("FULL").is_some_and(|word| !word.is_empty());
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut all = matrix::trials(seed, full);
-    all.push(Trial::test("the table has every call of every scene", || {
-        Ok(matrix::the_table_has_every_call_of_every_scene()?)
-    }));
-    all.push(Trial::test("the scenes end as they say", || {
-        Ok(matrix::the_scenes_end_as_they_say()?)
-    }));
+    type Test = fn() -> Result<(), String>;
+    let more: [(&str, Test); 5] = [
+        (
+            "the_table_has_every_call_of_every_scene",
+            matrix::the_table_has_every_call_of_every_scene,
+        ),
+        ("the_scenes_end_as_they_say", matrix::the_scenes_end_as_they_say),
+        ("a_stop_with_any_call_is_a_stop", matrix::a_stop_with_any_call_is_a_stop),
+        ("slow_calls_change_nothing", matrix::slow_calls_change_nothing),
+        (
+            "a_write_that_takes_a_part_only_loses_a_line_and_leaves_no_half_report",
+            matrix::a_write_that_takes_a_part_only_loses_a_line_and_leaves_no_half_report,
+        ),
+    ];
+    let more = more.map(|(name, test)| Trial::test(format!("matrix::{name}"), move || Ok(test()?)));
+    all.extend(more);
     all
 }

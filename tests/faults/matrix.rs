@@ -228,3 +228,74 @@ pub fn trials(seed: u64, full: bool) -> Vec<Trial> {
     };
     cases.into_iter().map(trial).collect()
 }
+
+/// A scene by its name.
+fn scene(name: &str) -> (usize, &'static Scene) {
+    SCENES.iter().enumerate().find(|(_, scene)| scene.name == name).expect("a scene of this name")
+}
+
+/// SIGTERM comes with each of the calls, from the first after the signals are blocked on: it is a
+/// stop, whatever clawinit was about to do.
+pub fn a_stop_with_any_call_is_a_stop() -> Result<(), String> {
+    let mut wrong = Vec::new();
+    for name in ["stop", "restart", "group", "exporter", "user", "notify"] {
+        let (index, scene) = scene(name);
+        let calls = &clean(index).calls;
+        let blocked = calls.iter().position(|line| name_of(line) == Some("rt_sigprocmask"));
+        let blocked = blocked.expect("signals are blocked");
+        for call in counts(&calls[blocked + 1..]).into_keys().filter(|call| *call != "exit_group") {
+            let before = counts(&calls[..blocked]).get(call).copied().unwrap_or(0);
+            let signal = format!("inject={call}:signal=SIGTERM:when={}", before + 1);
+            let played = play(scene, &["-e".to_string(), signal.clone()]);
+            // A child that is told before it has blocked its signals dies of it.
+            let stopped = [End::Code(0), End::Code(128 + libc::SIGTERM)].contains(&played.end);
+            // Where no signal is waited for any more, the scene was over without it.
+            let told = played.err.iter().any(|line| line.contains("stop requested by"));
+            if !stopped || !told || !played.missed.is_empty() {
+                let Played { end, missed, err, .. } = played;
+                wrong.push(format!("{name}: {signal}: {end:?}, {missed:?}\n{}", err.join("\n")));
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// A kernel that takes its time: nothing is lost, and nobody is ended early.
+pub fn slow_calls_change_nothing() -> Result<(), String> {
+    let mut wrong = Vec::new();
+    let nothing = Row { call: "", errnos: &[], then: &[] };
+    for name in ["stop", "restart", "sweep", "deaf"] {
+        let (index, scene) = scene(name);
+        for call in ["rt_sigtimedwait", "wait4", "kill", "clone", "write"] {
+            for side in ["delay_enter", "delay_exit"] {
+                let when = format!("{call} with {side}");
+                let slow = format!("inject={call}:{side}=5000:when=1+2");
+                let played = play(scene, &["-e".to_string(), slow]);
+                let fault = Fault { call: "", errno: "none", when };
+                wrong.extend(judge(scene, &nothing, &fault, clean(index), &played).err());
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// A write that takes a part: of the log that is a line that is lost; of the report nothing stays.
+pub fn a_write_that_takes_a_part_only_loses_a_line_and_leaves_no_half_report() -> Result<(), String>
+{
+    let (index, scene) = scene("exit");
+    let mut wrong = Vec::new();
+    for (place, line) in
+        clean(index).calls.iter().filter(|l| name_of(l) == Some("write")).enumerate()
+    {
+        let part = format!("inject=write:retval=5:when={}", place + 1);
+        let played = play(scene, &["-e".to_string(), part]);
+        let report = line.contains("\"{\\\"");
+        let told = played.err.iter().any(|line| line.contains("report could not be written"));
+        let emptied = played.calls.iter().filter(|line| line.contains(", 0) ")).count();
+        let emptied = emptied > 0 && played.calls.iter().any(|line| line.starts_with("ftruncate("));
+        if played.end != End::Code(scene.code) || report != told || report && !emptied {
+            wrong.push(format!("{line}: {:?}\n{}", played.end, played.err.join("\n")));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}

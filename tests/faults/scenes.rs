@@ -112,7 +112,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "restart",
         options: &["--restart-delay=1ms"],
-        role: &["generations", "1=record,exit=10:75", "2=exit,75", "*=record,exit=15:0"],
+        role: &["generations", "1=record,exit=10:75,exit=15:0", "2=exit,75", "*=record,exit=15:0"],
         steps: &[Ready(1), Send(USR1), Ready(2), NoZombie, Send(TERM)],
         ..USUAL
     },
@@ -216,7 +216,8 @@ pub const SCENES: &[Scene] = &[
         name: "listen taken",
         flags: &["live"],
         options: &["--listen=unix:FOLDER/socket"],
-        steps: &[],
+        // Where the kernel says that nobody listens there, the child runs.
+        steps: &[Ready(1), Send(TERM)],
         code: 125,
         ..USUAL
     },

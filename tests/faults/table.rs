@@ -35,6 +35,7 @@ const ANY: &[(&str, Then)] = &[("", Same)];
 
 /// Of `--listen` and `--notify`, without which the child is not started.
 const SOCKETS: &[(&str, Then)] = &[
+    ("stale&EADDRINUSE", Either(&[125], "")), // as it is without a fault
     ("listen", Leaves(&[125], "--listen")),
     ("notify: ", Leaves(&[125], "--notify")),
     ("ready-url: ", Leaves(&[125], "--notify")),
@@ -294,6 +295,8 @@ pub const ROWS: &[Row] = &[
             "EPROTONOSUPPORT",
         ],
         &[
+            // EINVAL and EPROTONOSUPPORT: the C library asks again without the flags.
+            ("SOCK_NONBLOCK", Either(&[125], "")),
             ("listen", Leaves(&[125], "--listen")),
             ("notify: ", Either(&[125], "--notify")),
             ("ready-url: ", Either(&[125], "--notify")),

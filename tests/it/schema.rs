@@ -197,6 +197,7 @@ pub fn the_events_of_readiness_fit_the_schema() {
                 "print:again",
                 "wait:15",
                 "say:EXTEND_TIMEOUT_USEC=30000000",
+                "nap:300",
                 "exit:0",
             ],
             "again",

@@ -1,9 +1,9 @@
 //! Where each signal of a storm went.
 
-use crate::harness::Run;
+use crate::harness::{Init, Run};
 use crate::report::{Report, Took};
 use crate::seen::Page;
-use crate::storm::{PLAIN, QUEUED, Sent};
+use crate::storm::{BLOCKED, PLAIN, QUEUED, Sent, nothing};
 use crate::sys;
 use clawinit::status::read::Snapshot;
 
@@ -74,9 +74,14 @@ pub fn real_time(
     took: &Took,
 ) -> Account {
     let account = Account::of(sent, page, took);
+    // Other users of the machine share the kernel's queue with the sender.
+    let refused = match sent.refused {
+        0 => String::new(),
+        count => format!("; {count} more refused to the sender"),
+    };
     report.row(
         format!("{what}: real-time signals, {:.0} signals a second", sent.rate()),
-        account.text(),
+        account.text() + &refused,
         "received = sent; in order, without a gap in what a generation takes",
     );
     report.faults.extend(took.faults.iter().map(|fault| format!("{what}: {fault}")));
@@ -108,4 +113,32 @@ pub fn judge(
         });
     }
     real_time(report, what, sent, page, took)
+}
+
+/// A signal that is passed on as another one (`--map`) is counted by the one that came, or received
+/// and forwarded would not add up.
+pub fn mapped(_seed: u64) -> Report {
+    let mut report = Report::default();
+    let [_, from, to, _] = QUEUED;
+    let map = format!("--map={from}:{to}");
+    let run = Init::new(&[&map, "--log-level=warn"]).flag(BLOCKED).role(&["take"]).ready();
+    let page = Page::of(&run);
+    let mut sent = nothing();
+    for _ in 0..3 {
+        sent.one(run.pid, from);
+    }
+    let (from, to) = (from as usize, to as usize);
+    page.until(&run, "the signals", |now| now.received[from] == 3);
+    let done = run.stop();
+    let (seen, took) = (page.now(), Took::read(&done.out).queued[to]);
+    let counted = (seen.forwarded[from], seen.forwarded[to]);
+    report.row(
+        "three signals that are passed on as others",
+        format!("{took} taken; {} counted by the one received", counted.0),
+        "each of them",
+    );
+    report.hold(took == 3 && counted == (3, 0), || {
+        format!("{took} were taken; forwarded, by the one received and by the other: {counted:?}")
+    });
+    report
 }

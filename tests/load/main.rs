@@ -6,6 +6,9 @@
 
 // The harness and the roles serve tests/it, too, which uses all of them.
 #[allow(dead_code)]
+#[path = "../it/assault.rs"]
+mod assault;
+#[allow(dead_code)]
 #[path = "../it/attack.rs"]
 mod attack;
 #[allow(dead_code)]
@@ -20,6 +23,9 @@ mod page;
 #[allow(dead_code)]
 #[path = "../it/probe.rs"]
 mod probe;
+#[allow(dead_code)]
+#[path = "../it/probe_notify.rs"]
+mod probe_notify;
 #[allow(dead_code)]
 #[path = "../it/sys.rs"]
 mod sys;
@@ -71,7 +77,7 @@ const SMALL: Effort = Effort {
 type Scenario = fn(&Effort, u64) -> Report;
 
 /// Each with the number of its seed.
-const SCENARIOS: [(&str, Scenario); 7] = [
+const SCENARIOS: [(&str, Scenario); 8] = [
     ("orphans_under_a_storm_are_all_reaped_and_nothing_grows", |e, seed| {
         orphans::run(e.orphans, seed)
     }),
@@ -82,6 +88,7 @@ const SCENARIOS: [(&str, Scenario); 7] = [
         leftovers::run(e.leftovers, seed)
     }),
     ("a_full_queue_is_told_to_the_sender_and_loses_nothing", |_, seed| queue::run(seed)),
+    ("a_mapped_signal_is_counted_by_the_one_received", |_, seed| account::mapped(seed)),
     ("a_flood_of_notifications_holds_up_no_signal_and_nothing_grows", |e, seed| {
         notices::run(e.restarts / 3, seed)
     }),

@@ -232,13 +232,15 @@ fn deaf_with_parent() -> i32 {
     })
 }
 
-/// `latency [flood]`: how long a signal takes that has the time of its sending as its value, in
+/// `latency [flood | busy]`: how long a signal takes that has the time of its sending as its value, in
 /// microseconds; says all of them at its end. `flood`: meanwhile another process of ours tells
-/// clawinit that this one lives, as fast as it takes that.
+/// clawinit that this one lives, as fast as it takes that. `busy`: this one never sleeps.
 fn latency(args: &[String]) -> ! {
     sys::block_exactly(u64::MAX);
     tell("READY=1");
-    if args.iter().any(|arg| arg == "flood") && sys::fork().is_none() {
+    let has = |word: &str| args.iter().any(|arg| arg == word);
+    let busy = has("busy");
+    if has("flood") && sys::fork().is_none() {
         sys::block_exactly(0);
         loop {
             tell("WATCHDOG=1");
@@ -247,7 +249,8 @@ fn latency(args: &[String]) -> ! {
     say("ready");
     let mut all = Vec::new();
     loop {
-        let got = sys::wait_signal(u64::MAX, None).expect("no bound");
+        let bound = busy.then_some(Duration::ZERO);
+        let Some(got) = sys::wait_signal(u64::MAX, bound) else { continue };
         match got.signal {
             libc::SIGTERM => {
                 say(&json!({ "latency": all }).to_string());

@@ -32,7 +32,7 @@ const STOP_LATE: Duration = Duration::from_millis(500);
 const OPTIONS: [&str; 12] = [
     "--notify",
     "--watchdog=700ms",
-    "--start-grace=1500ms",
+    "--start-grace=600ms",
     "--restart=always",
     "--restart-delay=1ms",
     "--restart-delay-max=50ms",

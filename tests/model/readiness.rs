@@ -3,18 +3,19 @@
 //! the child's own failure does with each event.
 //!
 //! `what is done | the phase after | readiness, when its word is due`; `-`: nothing is done and
-//! nothing changes. The start grace is 30 s, the watchdog's time 5 s, a stop may be extended to
-//! 60 s and a restart to 40 s.
+//! nothing changes. The start grace is 30 s, the watchdog's time 5 s; a start may be extended to
+//! 90 s, a stop to 60 s and a restart to 40 s.
 
 use crate::table::{NOW, OVER_102, config, row_of, s, show, state, stopped};
 use clawinit::config::{Config, ExitWhen, RestartMode, RestartStyle};
-use clawinit::core::{Event, Limit, Notice, Phase, Readiness, State, step};
+use clawinit::core::{Event, Limit, Notice, OVERSLEPT, Phase, Readiness, State, step};
 use clawinit::signal::Signal;
 
 fn heard() -> Config {
     Config {
         notify: true,
         start_grace: Some(s(30)),
+        start_grace_max: Some(s(90)),
         watchdog: Some(s(5)),
         watchdog_signal: Signal::parse("ABRT"),
         stop_grace_max: Some(s(60)),
@@ -95,9 +96,43 @@ fn a_child_that_is_not_ready_yet() {
             "(ends itself) | Stopping due@120",
             "-", // a sign of life is not what is waited for
             "(failed), tell SIGABRT | failing kill@120 | NotYet",
-            "-", // no maximum was set for a start
+            "(start extended to 30s) | NotYet due@130",
         ],
     );
+}
+
+#[test]
+fn a_start_is_extended_up_to_its_maximum() {
+    let extended = |more, config: &Config| {
+        let mut after = running(Readiness::NotYet, Some(120));
+        let _ = step(config, &mut after, NOW, Event::Notified(Notice::Extend(s(more))));
+        after.due
+    };
+    assert_eq!(extended(300, &heard()), Some(s(180)), "90 s after the start at 90 s");
+    assert_eq!(extended(10, &heard()), Some(s(120)), "never earlier");
+    let without = Config { start_grace_max: None, ..heard() };
+    assert_eq!(extended(300, &without), Some(s(120)), "only if it may be");
+}
+
+#[test]
+fn a_word_that_was_due_while_clawinit_itself_did_not_run_is_due_anew() {
+    for (readiness, shown, due) in [
+        (Readiness::NotYet, "NotYet", 131),
+        (Readiness::Reloading, "Reloading", 131),
+        (Readiness::Ready, "Ready", 106),
+        (Readiness::Unknown, "Unknown", 106),
+        (Readiness::Stopping, "Stopping", 121),
+    ] {
+        let mut after = running(readiness, Some(100));
+        let actions = step(&heard(), &mut after, s(101), Event::DeadlinePassed);
+        assert_eq!(show(actions.as_slice(), after.phase), "(overslept 1s) | running");
+        assert_eq!(words(&after), format!("{shown} due@{due}"));
+    }
+    // A busy machine is no excuse.
+    let late = NOW + OVERSLEPT - std::time::Duration::from_nanos(1);
+    let mut after = running(Readiness::Ready, Some(100));
+    let _ = step(&heard(), &mut after, late, Event::DeadlinePassed);
+    assert!(matches!(after.phase, Phase::Failing { .. }), "{after:?}");
 }
 
 #[test]

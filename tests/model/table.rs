@@ -5,9 +5,10 @@
 //! the restart grace 20 s, the sweep grace 3 s, and crashes wait for nothing. `kill@` is when
 //! SIGKILL is due, `over@` when the wait for its effect ends. A deadline comes at its own time.
 
-use clawinit::config::{Config, ExitWhen};
+use clawinit::config::{Config, ExitWhen, RestartStyle};
 use clawinit::core::{
-    Action, Cause, End, Event, Limit, Next, Note, Phase, StartFailure, State, Status, Stop, step,
+    Action, Cause, End, Event, Limit, Next, Note, Notice, Phase, Readiness, StartFailure, State, Status, Stop,
+    step,
 };
 use clawinit::signal::Signal;
 use std::time::Duration;
@@ -105,6 +106,8 @@ fn show_action(action: &Action) -> String {
             Note::NoSignOfLife(_) => "(hung)".into(),
             Note::SaysItFailed(_) => "(failed)".into(),
             Note::Extended { within } => format!("(extended to {within:?})"),
+            Note::StartExtended { within } => format!("(start extended to {within:?})"),
+            Note::Overslept { by } => format!("(overslept {by:?})"),
             Note::RestartLimit => "(limit)".into(),
             Note::Survived => "(survived)".into(),
         },
@@ -555,6 +558,27 @@ fn sweeping_long_before_leaving_is_bounded_by_a_stop() {
     );
 }
 
+/// With a stop delay the request's deadline lies further off than a stop grace from now.
+#[test]
+fn sweeping_long_after_a_stop_goes_on_to_the_deadline_of_the_first() {
+    let phase = Phase::Sweeping { next: LEAVE, limit: Limit::Kill(s(160)) };
+    row(
+        "sweeping long",
+        stopped(state(phase, false), 160, false),
+        Child,
+        [
+            "(stop again)",
+            "(refused)",
+            "(no child)",
+            "-", "-", "-", "-", "-", "-",
+            "tell-left SIGTERM",
+            "exit 3 | exited 3",
+            "-",
+            "kill-left | sweeping, leave over@162",
+        ],
+    );
+}
+
 #[test]
 fn sweeping_before_the_next_generation() {
     let phase = Phase::Sweeping { next: Next::Generation(NOW), limit: KILL_103 };
@@ -638,4 +662,35 @@ fn exited() {
         Child,
         ["-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"],
     );
+}
+
+/// `--watchdog` alone expects signs of life, and no READY=1: what else the child says takes nothing
+/// from the time that it has lived.
+#[test]
+fn a_child_that_need_not_say_that_it_is_ready_is_steady_by_its_age_whatever_it_says() {
+    let config = Config { watchdog: Some(s(60)), ..config(Child) };
+    for notice in [Notice::Stopping, Notice::Reloading, Notice::Alive] {
+        let mut state = state(Phase::Running, true);
+        step(&config, &mut state, NOW, Event::Notified(notice));
+        let exited = Event::ChildExited { status: Status::Exited(75), leftovers: false };
+        let actions = step(&config, &mut state, NOW, exited);
+        let next = Note::NextGeneration { cause: Cause::Code, delay: Duration::ZERO };
+        assert!(actions.as_slice().contains(&Action::Note(next)), "{notice:?}: {actions:?}");
+        assert_eq!(state.crashes.in_a_row(), 0, "{notice:?}");
+    }
+}
+
+/// What a generation was asked to end for is over once it is restarted in place.
+#[test]
+fn a_child_that_is_ready_again_in_place_has_not_failed() {
+    let config =
+        Config { notify: true, restart_style: RestartStyle::InPlace, ..config(Child) };
+    let mut state = state(Phase::Failing { limit: Some(Limit::Kill(s(120))) }, true);
+    (state.readiness, state.failed) = (Readiness::NotYet, true);
+    step(&config, &mut state, NOW, Event::Restart(Signal::USR1));
+    step(&config, &mut state, NOW, Event::Notified(Notice::Ready));
+    assert_eq!(state.phase, Phase::Running);
+    let exited = Event::ChildExited { status: Status::Exited(0), leftovers: false };
+    let actions = step(&config, &mut state, NOW, exited);
+    assert_eq!(actions.as_slice().last(), Some(&Action::Exit(0)), "{actions:?}");
 }

@@ -220,8 +220,8 @@ impl Side {
         for how in
             [Lost::Refused, Lost::Unanswered, Lost::Cut, Lost::Late, Lost::Wrong, Lost::NotBegun]
         {
-            let all = self.counts.losses.iter();
-            let first = all.filter(|loss| loss.how == how && !self.of_a_crash(loss)).next();
+            let mut all = self.counts.losses.iter();
+            let first = all.find(|loss| loss.how == how && !self.of_a_crash(loss));
             if let Some(loss) = first {
                 let around = self.around(loss);
                 faults.push(format!("{} × {how:?}, the first {around}", self.lost(how)));

@@ -5,7 +5,7 @@ use crate::lend::{c_string, lend};
 use clawinit::cli::{self, NO_ORIGINS, Refused, Request};
 use clawinit::config::{Config, Level, LogFormat, Manners};
 use clawinit::kernel::entry::Start;
-use clawinit::report::{Buffer, Log};
+use clawinit::report::{Buffer, Log, misleads};
 use clawinit::verbs::args::{Instead, Opt, Usage};
 use clawinit::verbs::{check, health};
 use std::ffi::CString;
@@ -174,7 +174,7 @@ pub fn is_a_line(message: &str) {
         log.put_together(&mut line, Level::Error, "usage", format_args!("{message}"), &[]);
         let line = std::str::from_utf8(line.as_bytes()).expect("text");
         let Some(line) = line.strip_suffix('\n') else { panic!("no end: {line:?}") };
-        assert!(line.len() < 4096 && !line.contains(char::is_control), "{line:?}");
+        assert!(line.len() < 4096 && !line.contains(misleads), "{line:?}");
         if format == LogFormat::Json {
             let read: serde_json::Value = serde_json::from_str(line).expect("JSON");
             assert_eq!(read["event"], "usage");

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 /// Reads the bytes as the file; then what the next generation makes of them.
 pub fn gateway_state(data: &[u8]) {
-    let folder = folder();
+    let own = Folder::new();
+    let folder = own.0.as_path();
     let file = folder.join(state::FILE);
     std::fs::write(&file, data).expect("write the state file");
-    let found = state::read(&folder).expect("a file that can be read");
-    let taken = state::take_over(&folder).expect("a start is never refused");
+    let found = state::read(folder).expect("a file that can be read");
+    let taken = state::take_over(folder).expect("a start is never refused");
     match found {
         Found::Nothing => panic!("the file is there"),
         Found::State(read) => {
@@ -24,7 +25,7 @@ pub fn gateway_state(data: &[u8]) {
             assert!(!line.trim_end_matches('\n').contains(char::is_control), "{line:?}");
             assert!(!file.exists(), "it was to be set aside");
             // Nothing is deleted: the bytes are there, under another name.
-            let aside: Vec<PathBuf> = std::fs::read_dir(&folder)
+            let aside: Vec<PathBuf> = std::fs::read_dir(folder)
                 .expect("list the folder")
                 .map(|entry| entry.expect("an entry").path())
                 .collect();
@@ -47,17 +48,22 @@ fn goes_on(last: &State) {
     assert_eq!(again, *last);
 }
 
-/// A folder of this thread; in memory where there is such a place, since each run syncs it.
-fn folder() -> PathBuf {
-    thread_local! {
-        static FOLDER: PathBuf = {
-            let memory = PathBuf::from("/dev/shm");
-            let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
-            let name = format!("clawinit-fuzz-{}-{:?}", std::process::id(), std::thread::current().id());
-            let folder = base.join(name);
-            std::fs::create_dir_all(&folder).expect("make a folder");
-            folder
-        };
+/// A folder for one run; in memory where there is such a place, since each run syncs it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        let memory = PathBuf::from("/dev/shm");
+        let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let (process, thread) = (std::process::id(), std::thread::current().id());
+        let folder = base.join(format!("clawinit-fuzz-{process}-{thread:?}"));
+        std::fs::create_dir_all(&folder).expect("make a folder");
+        Folder(folder)
     }
-    FOLDER.with(PathBuf::clone)
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

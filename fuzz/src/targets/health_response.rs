@@ -1,6 +1,7 @@
 //! What a server answers to `clawinit health`.
 
 use crate::input::Input;
+use clawinit::report::misleads;
 use clawinit::verbs::health::http::{self, Answer, Wire};
 use std::io;
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub fn health_response(data: &[u8]) {
         // What is shown of half an answer depends on how much of it had come.
         (Err(whole), Err(pieces)) => {
             for line in [whole, pieces] {
-                assert!(!line.contains(char::is_control), "{line:?}");
+                assert!(!line.contains(misleads), "{line:?}");
             }
         }
         _ => panic!("at once {:?}, in pieces of {piece} {:?}", whole.is_ok(), pieces.is_ok()),
@@ -57,10 +58,10 @@ pub fn health_response(data: &[u8]) {
 
 fn holds(answer: &Answer, bytes: &[u8]) {
     assert!((100..1000).contains(&answer.status) || answer.status < 100, "{}", answer.status);
-    assert!(!answer.reason.contains(char::is_control), "{:?}", answer.reason);
-    assert!(!answer.location.iter().any(|at| at.contains(char::is_control)));
+    assert!(!answer.reason.contains(misleads), "{:?}", answer.reason);
+    assert!(!answer.location.iter().any(|at| at.contains(misleads)));
     match &answer.body {
-        Err(line) => assert!(!line.contains(char::is_control), "{line:?}"),
+        Err(line) => assert!(!line.contains(misleads), "{line:?}"),
         Ok(body) => {
             assert!(body.len() <= bytes.len().min(http::MAX_BODY));
             if is_chunked(bytes) {

@@ -4,6 +4,7 @@ use crate::input::Input;
 use clawinit::census::{Census, Orphan, Zombies};
 use clawinit::exporter::metrics::{self, Format};
 use clawinit::exporter::source::Counted;
+use clawinit::report::misleads;
 use clawinit::status::read::{self, Snapshot, Unreadable};
 use clawinit::status::{json, layout as at, text};
 use std::time::Duration;
@@ -67,7 +68,7 @@ fn show(page: &Snapshot, census: Option<Census>, now: Duration, width: usize) {
     assert!(shown.ends_with('\n') && shown.len() < 64 * 1024, "{} bytes", shown.len());
     for line in shown.lines() {
         assert!(line.chars().count() <= width, "{width}: {line:?}");
-        assert!(!line.contains(char::is_control), "{line:?}");
+        assert!(!line.contains(misleads), "{line:?}");
     }
     let phase = text::phase(page, now);
     assert!(!phase.contains(char::is_control), "{phase:?}");

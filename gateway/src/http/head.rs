@@ -89,8 +89,17 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         }
         Err(_) => return Err(Refusal::new(400, "the request's head is not well formed")),
     };
+    if has_bare_line_feed(&visible[..taken]) {
+        return Err(Refusal::new(400, "a line of the request's head ends without CR"));
+    }
     let head = understand(&request)?;
     Ok(Some((head, taken)))
+}
+
+/// RFC 9112 section 2.2 lets a reader take a line feed alone for the end of a line; one
+/// before us that did not would see fewer fields than we do.
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    head.split_inclusive(|byte| *byte == b'\n').any(|line| !line.ends_with(b"\r\n"))
 }
 
 /// Whether `bytes`, which are no head that can be read, begin one with the method HEAD:
@@ -122,6 +131,10 @@ fn understand(request: &Request<'_, '_>) -> Result<Head, Refusal> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         if is("host") {
             hosts += 1;
+            // RFC 9112 section 3.2: "or a Host header field with an invalid field value".
+            if !field.value.iter().all(|byte| may_be_in_host(*byte)) {
+                return Err(Refusal::new(400, "Host is no name or address with a port"));
+            }
         } else if is("content-length") {
             // RFC 9112 section 6.3 rule 5 lets equal duplicates pass; two parties that
             // read them differently are what request smuggling is made of.
@@ -204,6 +217,11 @@ fn split_target(target: &str) -> Result<(String, String), Refusal> {
     }
     let (path, query) = local.split_once('?').unwrap_or((local, ""));
     Ok((path.to_owned(), query.to_owned()))
+}
+
+/// RFC 3986 section 3.2: names, addresses and a port, without a user.
+fn may_be_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }
 
 fn parse_length(value: &[u8]) -> Result<u64, Refusal> {
@@ -379,6 +397,35 @@ mod tests {
         assert_eq!(refused("GET / HTTP/1.1\r\nHost : a\r\n\r\n"), 400);
         assert_eq!(refused("GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n"), 400);
         assert_eq!(refused("GET /\r\n\r\n"), 400);
+    }
+
+    #[test]
+    fn line_feeds_without_cr_are_refused_wherever_they_stand() {
+        for text in [
+            "GET / HTTP/1.1\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+            "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nX: y\nContent-Length: 3\r\nHost: a\r\n\r\n",
+        ] {
+            assert_eq!(refused(text), 400, "{text:?}");
+        }
+        let behind = "GET / HTTP/1.1\r\nHost: a\r\n\r\n\nGET";
+        assert!(parse(behind.as_bytes()).is_ok(), "what stands behind the head is not its own");
+    }
+
+    #[test]
+    fn host_is_a_name_or_an_address() {
+        for value in ["", "a", "a_b.example:8888", "192.0.2.1", "[::1]:80", "x%20y"] {
+            head(&format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n"));
+        }
+        for value in ["a b", "a/b", "user@a", "a?b", "a#b", "a\\b", "<a>", "\u{e9}"] {
+            assert_eq!(
+                refused(&format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n")),
+                400,
+                "{value}"
+            );
+        }
     }
 
     #[test]

@@ -67,13 +67,30 @@ pub enum Phase {
     },
     /// The answer is being sent.
     Sending {
-        /// Whether another request may follow.
-        keep_alive: bool,
+        /// What comes after it.
+        then: Then,
         /// Since then.
         since: Instant,
     },
     /// All is sent; what still comes is dropped.
-    Lingering(Instant),
+    Lingering {
+        /// Whether more was on its way when the answer was made.
+        unread: bool,
+        /// Since then.
+        since: Instant,
+    },
+}
+
+/// What comes after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Another request may.
+    Next,
+    /// The end: the client has sent all that it had to.
+    End,
+    /// The end, and the client may be sending still: a body that nobody wanted, or another
+    /// request. One that sends all before it reads must not meet a closed connection.
+    EndUnread,
 }
 
 /// What a read or write came to.
@@ -130,14 +147,14 @@ impl Connection {
             Phase::Body { since, received, .. } => Some(transfer(*since, *received)),
             Phase::Waiting { .. } => None,
             Phase::Sending { since, .. } => Some(transfer(*since, self.sent)),
-            Phase::Lingering(since) => Some(*since + LINGER_TIME),
+            Phase::Lingering { since, .. } => Some(*since + LINGER_TIME),
         }
     }
 
     /// Whether a request is under way, or its answer.
     pub fn is_busy(&self) -> bool {
         match self.phase {
-            Phase::New { .. } | Phase::Idle(_) | Phase::Lingering(_) => false,
+            Phase::New { .. } | Phase::Idle(_) | Phase::Lingering { .. } => false,
             Phase::Head(_) | Phase::Body { .. } | Phase::Waiting { .. } | Phase::Sending { .. } => {
                 true
             }
@@ -154,6 +171,11 @@ impl Connection {
         if let Phase::New { since, until } = &mut self.phase {
             *until = *since + FIRST_TIME;
         }
+    }
+
+    /// Whether a drain waits for it: also for a client that has yet to find its answer.
+    pub fn holds_drain(&self) -> bool {
+        self.is_busy() || matches!(self.phase, Phase::Lingering { unread: true, .. })
     }
 
     /// Reads once. The buffer is the loop's: thousands of idle connections hold none.

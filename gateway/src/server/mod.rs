@@ -155,6 +155,8 @@ struct Server {
     timetable: BTreeSet<(Instant, usize)>,
     /// Connections that may be able to go on.
     queue: VecDeque<usize>,
+    /// Bytes of input of all connections that are not understood yet.
+    waiting: usize,
     /// When to accept next, where something is to be accepted.
     accept_at: Option<Instant>,
     max_connections: usize,
@@ -220,6 +222,7 @@ impl Server {
             next_id,
             timetable: BTreeSet::new(),
             queue: VecDeque::new(),
+            waiting: 0,
             accept_at: None,
             max_connections: accept::max_connections(),
             room: Room::default(),
@@ -376,14 +379,17 @@ impl Server {
         while let Life::Draining(mut drain) = self.life {
             let next = match drain.step {
                 Step::Requests(until) => {
-                    let busy =
-                        self.connections.values().filter(|connection| connection.is_busy()).count();
                     let has_new =
                         drain.is_gentle && self.connections.values().any(Connection::is_new);
-                    let waits = busy > 0 || has_new || !self.queue.is_empty() || self.saves_first;
+                    let waits = self.connections.values().any(Connection::holds_drain)
+                        || has_new
+                        || !self.queue.is_empty()
+                        || self.saves_first;
                     if waits && now < until {
                         return;
                     }
+                    let busy =
+                        self.connections.values().filter(|connection| connection.is_busy()).count();
                     self.end_requests(busy, drain, now);
                     self.agents.end();
                     drain.agents_step(now)
@@ -421,8 +427,9 @@ impl Server {
         let took = now.duration_since(drain.begun);
         // Those that are closed on our side stay until their clients have seen it.
         self.connections.retain(|_, connection| {
-            drain.is_gentle && matches!(connection.phase, Phase::Lingering(_))
+            drain.is_gentle && matches!(connection.phase, Phase::Lingering { .. })
         });
+        self.waiting = self.connections.values().map(|connection| connection.input.len()).sum();
         if busy == 0 {
             log::info!("drain finished in {} ms: every request was answered", took.as_millis());
         } else {

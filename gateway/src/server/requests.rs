@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, Then};
 use super::pages::Health;
 use super::routes::{self, Route};
 use super::{Life, Server};
@@ -98,16 +98,15 @@ impl Server {
         now: Instant,
     ) {
         // Answered before its body was read, a request ends its connection.
-        let keep_alive = head.keep_alive && !head.has_body() && !self.is_draining();
+        let then = if head.has_body() || (self.is_draining() && !connection.input.is_empty()) {
+            Then::EndUnread
+        } else if head.keep_alive && !self.is_draining() {
+            Then::Next
+        } else {
+            Then::End
+        };
         log::debug!("{}: {}", head.path, response.status);
-        self.send(
-            connection,
-            &response,
-            head.method == Method::Head,
-            keep_alive,
-            head.http_1_0,
-            now,
-        );
+        self.send(connection, &response, head.method == Method::Head, then, head.http_1_0, now);
     }
 
     /// Answers what is no request that could be followed by another.
@@ -118,7 +117,7 @@ impl Server {
         head_only: bool,
         now: Instant,
     ) {
-        self.send(connection, &response, head_only, false, false, now);
+        self.send(connection, &response, head_only, Then::EndUnread, false, now);
     }
 
     fn send(
@@ -126,13 +125,14 @@ impl Server {
         connection: &mut Connection,
         response: &Response,
         head_only: bool,
-        keep_alive: bool,
+        then: Then,
         http_1_0: bool,
         now: Instant,
     ) {
+        let keep_alive = then == Then::Next;
         *self.counters.answers.entry(response.status).or_default() += 1;
         connection.queue(&response.write(head_only, keep_alive, http_1_0, unix_seconds()));
-        connection.phase = Phase::Sending { keep_alive, since: now };
+        connection.phase = Phase::Sending { then, since: now };
     }
 }
 

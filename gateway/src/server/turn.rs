@@ -3,12 +3,16 @@
 use std::time::Instant;
 
 use super::Server;
-use super::connection::{Connection, Flow, Phase};
+use super::connection::{Connection, Flow, Phase, Then};
 use crate::http::head::{self, Method};
 use crate::http::response::Response;
 
 /// Steps of one connection in one turn.
 const CONNECTION_TURN: usize = 32;
+/// The most bytes that wait, of all connections together, for the rest of their head or
+/// for an answer that nobody reads. What comes whole never waits, so an honest request
+/// finds its way past any number of slow ones.
+const MAX_WAITING: usize = 16 * 1024 * 1024;
 
 /// What becomes of a connection after its turn.
 #[derive(PartialEq, Eq)]
@@ -37,9 +41,15 @@ impl Server {
             let Some(id) = self.queue.pop_front() else { return };
             let Some(mut connection) = self.connections.remove(&id) else { continue };
             connection.queued = false;
-            match self.advance(id, &mut connection, now) {
+            self.waiting -= connection.input.len();
+            let mut next = self.advance(id, &mut connection, now);
+            if next == Next::Keep && self.waiting + connection.input.len() > MAX_WAITING {
+                next = self.shed(&mut connection, now);
+            }
+            match next {
                 Next::Close => self.leave(id, &connection),
                 next => {
+                    self.waiting += connection.input.len();
                     self.enter(id, &mut connection);
                     self.connections.insert(id, connection);
                     if next == Next::Again {
@@ -47,6 +57,32 @@ impl Server {
                     }
                 }
             }
+        }
+    }
+
+    /// There is no room for what this connection has sent and cannot be answered yet.
+    fn shed(&mut self, connection: &mut Connection, now: Instant) -> Next {
+        match connection.phase {
+            Phase::Head(_) => {
+                let head_only = head::is_head_method(&connection.input);
+                self.refuse(
+                    connection,
+                    Response::error(503, "too many requests have half a head")
+                        .with("Retry-After", "1"),
+                    head_only,
+                    now,
+                );
+                connection.consume(connection.input.len());
+                Next::Again
+            }
+            Phase::Sending { .. } if !connection.input.is_empty() => Next::Close,
+            // The disk will be done; the others hold nothing.
+            Phase::New { .. }
+            | Phase::Idle(_)
+            | Phase::Body { .. }
+            | Phase::Waiting { .. }
+            | Phase::Sending { .. }
+            | Phase::Lingering { .. } => Next::Keep,
         }
     }
 
@@ -101,7 +137,7 @@ impl Server {
                 | Phase::Idle(_)
                 | Phase::Waiting { .. }
                 | Phase::Sending { .. }
-                | Phase::Lingering(_) => {}
+                | Phase::Lingering { .. } => self.waiting -= connection.input.len(),
             }
         }
     }
@@ -140,7 +176,7 @@ impl Server {
                         // A request may be on its way: it must not meet a closed socket.
                         Flow::Blocked => {
                             connection.end_output();
-                            connection.phase = Phase::Lingering(now);
+                            connection.phase = Phase::Lingering { unread: false, since: now };
                         }
                         Flow::Ended => return Next::Close,
                     }
@@ -173,19 +209,22 @@ impl Server {
                     }
                 }
                 Phase::Waiting { .. } => return Next::Keep,
-                Phase::Sending { keep_alive, .. } => {
-                    let keep_alive = *keep_alive;
+                Phase::Sending { then, .. } => {
+                    let then = *then;
                     match connection.flush() {
-                        Flow::Moved(_) if keep_alive => connection.phase = Phase::Idle(now),
+                        Flow::Moved(_) if then == Then::Next => {
+                            connection.phase = Phase::Idle(now);
+                        }
                         Flow::Moved(_) => {
                             connection.end_output();
-                            connection.phase = Phase::Lingering(now);
+                            let unread = then == Then::EndUnread;
+                            connection.phase = Phase::Lingering { unread, since: now };
                         }
                         Flow::Blocked => return Next::Keep,
                         Flow::Ended => return Next::Close,
                     }
                 }
-                Phase::Lingering(_) => {
+                Phase::Lingering { .. } => {
                     connection.consume(connection.input.len());
                     match connection.fill(&mut self.scratch) {
                         Flow::Moved(_) => {}

@@ -66,10 +66,10 @@ impl DerefMut for Init {
 impl Drop for Init {
     fn drop(&mut self) {
         let until = Instant::now() + PATIENCE;
-        if !self.0.has_ended() {
+        if self.0.ending().is_none() {
             self.0.signal(Signal::SIGTERM);
         }
-        while !self.0.has_ended() && Instant::now() < until {
+        while self.0.ending().is_none() && Instant::now() < until {
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// The program under test.
+/// The program as it was built for these tests.
 pub const OPENCLAW: &str = env!("CARGO_BIN_EXE_openclaw");
 /// The token of every gateway here.
 pub const TOKEN: &str = "a-token-that-nobody-else-has";
@@ -75,9 +75,15 @@ impl Drop for Folder {
     }
 }
 
+/// The program that verbs run: CLAWINIT_GATEWAY, which may be the one that is released, or
+/// the one that was built for the tests.
+pub fn program() -> PathBuf {
+    std::env::var_os("CLAWINIT_GATEWAY").map_or_else(|| OPENCLAW.into(), PathBuf::from)
+}
+
 /// `openclaw gateway VERB --state-dir …` with a clean environment.
 pub fn verb(folder: &Folder, verb: &str) -> Command {
-    let mut command = Command::new(OPENCLAW);
+    let mut command = Command::new(program());
     command.env_clear().env("GATEWAY_TOKEN", TOKEN).env("PATH", std::env::var_os("PATH").unwrap());
     command.args(["gateway", verb, "--state-dir"]).arg(folder.state()).stdin(Stdio::null());
     command
@@ -87,6 +93,16 @@ pub fn verb(folder: &Folder, verb: &str) -> Command {
 pub fn start(folder: &Folder) -> Command {
     let mut command = verb(folder, "start");
     command.args(["--port", "0"]);
+    command
+}
+
+/// A start under `ulimit -n`.
+pub fn limited(folder: &Folder, descriptors: u32) -> Command {
+    let inner = start(folder);
+    let mut command = Command::new("sh");
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]);
+    command.arg(inner.get_program()).args(inner.get_args());
     command
 }
 
@@ -187,9 +203,16 @@ impl Gateway {
         });
     }
 
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+    /// How it ended, if it has.
+    pub fn ending(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Whether it has said that it is ready; its port is known then.
+    pub fn is_ready(&mut self) -> bool {
+        let port = port_in(&self.log());
+        self.port = port.unwrap_or(self.port);
+        port.is_some()
     }
 
     /// Waits for its end.
@@ -227,6 +250,15 @@ impl Gateway {
     /// One request on a new connection, with the token.
     pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         self.connect().ask(method, path, body)
+    }
+
+    /// The process that checks the memory file, while it lives.
+    pub fn check(&self) -> Option<Pid> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
+        tasks.flatten().find_map(|task| {
+            let children = fs::read_to_string(task.path().join("children")).ok()?;
+            children.split_ascii_whitespace().next()?.parse().ok().map(Pid::from_raw)
+        })
     }
 
     /// The most memory that it has had so far (VmHWM).
@@ -317,6 +349,26 @@ impl Client {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self
+    }
+
+    /// The same, where the gateway may have closed; false when it has.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Whether a part of an answer has come.
+    pub fn has_part(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// Reads to the end, which a reset is not, nor another byte.
+    pub fn end(&mut self) -> Result<(), String> {
+        let mut more = Vec::new();
+        match self.stream.read_to_end(&mut more) {
+            Ok(0) if self.rest.is_empty() => Ok(()),
+            Ok(_) => Err(format!("{} bytes more", self.rest.len() + more.len())),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// One request with the token.
@@ -464,6 +516,11 @@ impl Random {
         Self(seed | 1)
     }
 
+    /// Another one, for a thread of its own.
+    pub fn fork(&mut self) -> Self {
+        Self(self.below(1 << 40) | 1)
+    }
+
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 >> 12;
@@ -471,4 +528,11 @@ impl Random {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) % end
     }
+}
+
+/// A number from the environment: the ordinary run takes the default, the commands of
+/// docs/reliability.md more.
+pub fn setting(variable: &str, default: u64) -> u64 {
+    std::env::var(variable)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }

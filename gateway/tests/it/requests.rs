@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Folder, Gateway, TOKEN, request, start, verb, wait_for};
+use crate::harness::{Client, Folder, Gateway, TOKEN, limited, request, start, wait_for};
 
 #[test]
 fn bodies_of_the_real_gateways_probes() {
@@ -101,42 +101,6 @@ fn without_a_token_the_memory_is_forbidden_and_the_log_says_why() {
         "{}",
         gateway.log()
     );
-}
-
-#[test]
-fn token_is_never_in_the_log_on_the_command_line_or_in_answers() {
-    let folder = Folder::new("secret");
-    let path = folder.path().join("token");
-    std::fs::write(&path, format!("{TOKEN}\n")).unwrap();
-    let mut command = start(&folder);
-    command
-        .env_remove("GATEWAY_TOKEN")
-        .env("GATEWAY_TOKEN_FILE", &path)
-        .args(["--log-level", "debug"]);
-    let mut gateway = Gateway::run(command, &folder);
-    let mut client = gateway.connect();
-    assert_eq!(client.ask("PUT", "/memory/a", b"x").status, 201);
-    for path in ["/status", "/metrics", "/memory", "/nowhere"] {
-        let answer = client.ask("GET", path, b"");
-        assert!(!answer.text().contains(TOKEN), "{path}: {answer:?}");
-    }
-    let line = std::fs::read(format!("/proc/{}/cmdline", gateway.pid())).unwrap();
-    assert!(!String::from_utf8_lossy(&line).contains(TOKEN));
-    assert_eq!(gateway.end(Signal::SIGTERM), 0);
-    assert!(
-        gateway.log().contains("/status: 200"),
-        "debug lines were asked for: {}",
-        gateway.log()
-    );
-    assert!(!gateway.log().contains(TOKEN));
-    for name in folder.named("") {
-        let bytes = std::fs::read(folder.state().join(&name)).unwrap();
-        assert!(!bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes()), "{name}");
-    }
-    let mut command = verb(&folder, "status");
-    command.args(["--timeout", "x"]);
-    let output = command.output().unwrap();
-    assert!(!String::from_utf8_lossy(&output.stderr).contains(TOKEN));
 }
 
 #[test]
@@ -420,16 +384,6 @@ fn kernel_without_descriptors_is_no_reason_to_spin() {
     assert!(spent <= 5, "{spent} ticks of CPU without descriptors");
     assert!(limit("1000"));
     assert_eq!(waiting.ask("GET", "/health", b"").status, 200, "it was waiting all the time");
-}
-
-/// A start under `ulimit -n`.
-fn limited(folder: &Folder, descriptors: u32) -> Command {
-    let inner = start(folder);
-    let mut command = Command::new("sh");
-    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]);
-    command.arg(inner.get_program()).args(inner.get_args());
-    command
 }
 
 #[test]

@@ -2,107 +2,12 @@
 
 use std::fs;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::harness::{Client, Folder, Gateway, Random, Small, is_root, start, wait_for};
-
-const KILLS: usize = 500;
-const WRITERS: usize = 4;
-const KEYS: usize = 4;
-
-/// What one writer knows of one of its keys: the last version sent, and the last one
-/// that was acknowledged.
-#[derive(Clone, Copy, Default)]
-struct Known {
-    sent: u64,
-    acknowledged: u64,
-}
-
-#[test]
-fn acknowledged_puts_survive_kill_9_at_random_moments_500_times() {
-    let mut random = Random::new("kill -9");
-    let folder = Folder::new("kill");
-    let known = Arc::new(Mutex::new([[Known::default(); KEYS]; WRITERS]));
-    let (mut acknowledged, mut before_ready) = (0, 0);
-    for round in 0..KILLS {
-        if round % 4 == 3 {
-            // Somewhere in the start: lock, check, repair, first save.
-            let mut gateway = Gateway::spawn(start(&folder), &folder);
-            thread::sleep(Duration::from_micros(random.below(12_000)));
-            gateway.kill();
-            before_ready += 1;
-            continue;
-        }
-        let mut gateway = Gateway::start(&folder);
-        let mut reader = gateway.connect();
-        {
-            let known = known.lock().unwrap();
-            for (writer, keys) in known.iter().enumerate() {
-                for (key, known) in keys.iter().enumerate() {
-                    let answer = reader.ask("GET", &format!("/memory/{writer}-{key}"), b"");
-                    let found = match answer.status {
-                        404 => 0,
-                        200 => answer.text().trim_end_matches('.').parse::<u64>().unwrap(),
-                        other => panic!("round {round}: status {other}: {}", gateway.log()),
-                    };
-                    assert!(
-                        (known.acknowledged..=known.sent).contains(&found),
-                        "round {round}, key {writer}-{key}: {} was acknowledged, {} sent, {found} is there",
-                        known.acknowledged,
-                        known.sent,
-                    );
-                }
-            }
-        }
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let known = Arc::clone(&known);
-                let port = gateway.port;
-                thread::spawn(move || write_until_it_dies(port, writer, &known))
-            })
-            .collect();
-        thread::sleep(Duration::from_micros(random.below(20_000)));
-        gateway.kill();
-        acknowledged += writers.into_iter().map(|writer| writer.join().unwrap()).sum::<u64>();
-    }
-    println!(
-        "{KILLS} kills, {before_ready} of them during the start; {acknowledged} writes were acknowledged"
-    );
-    assert!(acknowledged > KILLS as u64, "too few writes to prove anything: {acknowledged}");
-    assert_eq!(
-        folder.named("memory.redb.damaged"),
-        [""; 0],
-        "an unclean memory file was taken for a damaged one"
-    );
-    assert_eq!(folder.named("state.json.damaged"), [""; 0]);
-}
-
-fn write_until_it_dies(port: u16, writer: usize, known: &Mutex<[[Known; KEYS]; WRITERS]>) -> u64 {
-    let Ok(mut client) = Client::try_connect(port) else { return 0 };
-    let mut count = 0;
-    loop {
-        let key = count as usize % KEYS;
-        let version = {
-            let known = &mut known.lock().unwrap()[writer][key];
-            known.sent += 1;
-            known.sent
-        };
-        // Of changing length, so that pages split and merge.
-        let value = format!("{version}{}", ".".repeat((version as usize * 977) % 6000));
-        match client.try_ask("PUT", &format!("/memory/{writer}-{key}"), value.as_bytes()) {
-            Some(answer) if answer.status < 300 => {
-                known.lock().unwrap()[writer][key].acknowledged = version
-            }
-            Some(answer) => panic!("PUT: {answer:?}"),
-            None => return count,
-        }
-        count += 1;
-    }
-}
+use crate::harness::{Folder, Gateway, Random, Small, is_root, program, start, wait_for};
 
 #[test]
 fn state_file_cut_at_every_length_is_set_aside_and_the_gateway_starts() {
@@ -484,4 +389,74 @@ fn memory_kept_open_by_a_leftover_check_is_waited_for() {
     file.unlock().unwrap();
     gateway.wait_log("generation 2");
     assert_eq!(folder.named("memory.redb.damaged"), [""; 0]);
+}
+
+#[test]
+fn check_that_somebody_kills_is_begun_anew_and_the_memory_is_served() {
+    // What a kernel short of memory does, or Ctrl-C, which a terminal sends to the check too.
+    let folder = Folder::new("check-killed");
+    let values = filled(&folder);
+    Gateway::start(&folder).kill();
+    // It waits for the lock, so that it can be met.
+    let file = fs::File::open(folder.state().join("memory.redb")).unwrap();
+    file.lock().unwrap();
+    let gateway = Gateway::spawn(start(&folder), &folder);
+    let first = wait_for_check(&gateway, None);
+    kill(first, Signal::SIGKILL).unwrap();
+    let second = wait_for_check(&gateway, Some(first));
+    kill(second, Signal::SIGINT).unwrap();
+    wait_for_check(&gateway, Some(second));
+    file.unlock().unwrap();
+    gateway.wait_log("generation 3");
+    assert!(gateway.log().contains(&format!("{} keys", values.len())), "{}", gateway.log());
+    assert_eq!(folder.named("memory.redb.damaged"), [""; 0]);
+}
+
+#[test]
+fn check_that_is_killed_every_time_leaves_the_memory_where_it_is() {
+    let folder = Folder::new("check-dies");
+    let values = filled(&folder);
+    Gateway::start(&folder).kill();
+    let file = fs::File::open(folder.state().join("memory.redb")).unwrap();
+    file.lock().unwrap();
+    let mut gateway = Gateway::spawn(start(&folder), &folder);
+    let mut last = None;
+    for _ in 0..3 {
+        let check = wait_for_check(&gateway, last);
+        kill(check, Signal::SIGKILL).unwrap();
+        last = Some(check);
+    }
+    assert_eq!(gateway.wait().code(), Some(1));
+    assert!(gateway.log().contains("its check was ended by SIGKILL 3 times"), "{}", gateway.log());
+    file.unlock().unwrap();
+    let gateway = Gateway::start(&folder);
+    assert!(gateway.log().contains(&format!("{} keys", values.len())), "{}", gateway.log());
+}
+
+/// Waits for a check that is not this one.
+fn wait_for_check(gateway: &Gateway, but: Option<Pid>) -> Pid {
+    let mut found = None;
+    wait_for("a check", || {
+        found = gateway.check().filter(|check| Some(*check) != but);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+#[test]
+fn check_whose_gateway_was_killed_before_it_began_leaves_the_file_alone() {
+    let folder = Folder::new("check-orphan");
+    filled(&folder);
+    Gateway::start(&folder).kill();
+    let file = folder.state().join("memory.redb");
+    let unclean = fs::read(&file).unwrap();
+    let check = |parent: u32| {
+        let mut command = Command::new(program());
+        command.env_clear().env("OPENCLAW_CHECK_PARENT", parent.to_string());
+        command.arg("check-memory").arg(&file).output().unwrap().status.code()
+    };
+    assert_eq!(check(1), Some(74));
+    assert!(fs::read(&file).unwrap() == unclean, "it was repaired for nobody");
+    assert_eq!(check(std::process::id()), Some(0));
+    assert!(fs::read(&file).unwrap() != unclean, "it was not repaired");
 }

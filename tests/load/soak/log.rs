@@ -68,7 +68,7 @@ impl Read {
         if ["panic", "start-failed", "restart-limit"].contains(&name.as_str()) {
             self.wrong.push(line.to_string());
         }
-        self.lost += event["dropped"].as_u64().unwrap_or(0);
+        self.lost += event["count"].as_u64().unwrap_or(0);
         *self.events.entry(name).or_default() += 1;
     }
 }
