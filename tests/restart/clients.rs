@@ -1,7 +1,8 @@
 //! Clients at a steady rate, whatever becomes of the requests before (an open loop): each is begun
 //! when it is due, and its wait counts from then on.
 //!
-//! New ones connect, ask once and leave. Keepers ask again and again on one connection, and again
+//! New ones connect, ask once and leave. Some of them ask a moment after they have connected, as
+//! all do over a network: they are connected, and nothing of them has come yet. Keepers ask again and again on one connection, and again
 //! on a new one where RFC 9110 section 9.2.2 lets them: the request is idempotent, the connection
 //! was used before, and not a byte of the answer has come.
 
@@ -12,7 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd;
@@ -27,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// Addresses that clients come from in turn: ports of one alone would run out in TIME-WAIT.
 const SOURCES: u64 = 64;
+/// Every so many new ones ask late, and how late.
+const THOUGHTFUL: u32 = 10;
+const THOUGHT: Duration = Duration::from_millis(20);
 /// Keepers, and how often each asks.
 const KEEPERS: usize = 20;
 const KEEPER_INTERVAL: Duration = Duration::from_millis(100);
@@ -110,6 +114,8 @@ struct Client {
     stream: TcpStream,
     due: Instant,
     begun: Instant,
+    /// When it asks, at the soonest.
+    asks: Instant,
     sent: bool,
     got: Vec<u8>,
     keeper: Option<usize>,
@@ -124,6 +130,8 @@ struct Crowd {
     poll: Poll,
     clients: HashMap<usize, Client>,
     next: usize,
+    /// Those that ask late, and when.
+    thinking: VecDeque<(Instant, usize)>,
     counts: Counts,
     /// The connection of each keeper, where it has one.
     kept: [Option<usize>; KEEPERS],
@@ -133,7 +141,15 @@ impl Crowd {
     fn new(to: SocketAddrV4) -> Crowd {
         let poll = Poll::new().expect("epoll");
         let counts = Counts::default();
-        Crowd { to, poll, clients: HashMap::new(), next: 0, counts, kept: [None; KEEPERS] }
+        Crowd {
+            to,
+            poll,
+            clients: HashMap::new(),
+            next: 0,
+            thinking: VecDeque::new(),
+            counts,
+            kept: [None; KEEPERS],
+        }
     }
 
     fn run(mut self, rate: u32, stop: &AtomicBool) -> Counts {
@@ -149,7 +165,8 @@ impl Crowd {
             if !stopped && next_new <= now {
                 new += 1;
                 self.counts.new += 1;
-                self.begin(next_new, None);
+                let thought = if new % THOUGHTFUL == 0 { THOUGHT } else { Duration::ZERO };
+                self.begin(next_new, None, thought);
             }
             if !stopped && next_kept <= now {
                 self.ask_again(kept as usize % KEEPERS, next_kept);
@@ -159,6 +176,9 @@ impl Crowd {
                 self.give_up(now);
                 look = now + LOOK;
             }
+            while let Some((_, id)) = self.thinking.pop_front_if(|(when, _)| *when <= now) {
+                self.step(id);
+            }
             if stopped && self.clients.values().all(|client| client.idle) {
                 break;
             }
@@ -166,6 +186,7 @@ impl Crowd {
                 self.counts.took = now - began;
             }
             let due = if stopped { look } else { look.min(next_new).min(next_kept) };
+            let due = self.thinking.front().map_or(due, |(when, _)| due.min(*when));
             let wait = due.saturating_duration_since(now);
             // epoll counts in milliseconds: what is due sooner is waited for here.
             let wait = if wait < Duration::from_millis(1) { Duration::ZERO } else { wait };
@@ -180,7 +201,8 @@ impl Crowd {
         self.counts
     }
 
-    fn begin(&mut self, due: Instant, keeper: Option<usize>) {
+    /// Connects for a request that is due now and sent after a `thought`.
+    fn begin(&mut self, due: Instant, keeper: Option<usize>, thought: Duration) {
         let begun = Instant::now();
         let made = open(self.to, self.next as u64).and_then(|mut stream| {
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -191,8 +213,9 @@ impl Crowd {
             Ok(stream) => {
                 let client = Client {
                     stream,
-                    due,
+                    due: due + thought,
                     begun,
+                    asks: begun + thought,
                     sent: false,
                     got: Vec::new(),
                     keeper,
@@ -200,6 +223,9 @@ impl Crowd {
                     idle: false,
                 };
                 self.clients.insert(self.next, client);
+                if !thought.is_zero() {
+                    self.thinking.push_back((begun + thought, self.next));
+                }
                 if let Some(keeper) = keeper {
                     self.kept[keeper] = Some(self.next);
                 }
@@ -216,7 +242,7 @@ impl Crowd {
         match connection {
             None => {
                 self.counts.kept += 1;
-                self.begin(due, Some(keeper));
+                self.begin(due, Some(keeper), Duration::ZERO);
             }
             Some((id, client)) if client.idle => {
                 self.counts.kept += 1;
@@ -261,7 +287,7 @@ impl Crowd {
         match client.keeper {
             Some(keeper) if client.reused && how == Lost::Unanswered => {
                 self.counts.again += 1;
-                self.begin(client.due, Some(keeper));
+                self.begin(client.due, Some(keeper), Duration::ZERO);
             }
             _ => self.lose(how, client.begun),
         }
@@ -292,7 +318,7 @@ impl Crowd {
 impl Client {
     /// Writes and reads. True: the answer is there, or an idle connection has ended.
     fn go_on(&mut self) -> Result<bool, Lost> {
-        if !self.sent && !self.idle {
+        if !self.sent && !self.idle && self.asks <= Instant::now() {
             match self.stream.take_error() {
                 Ok(Some(error)) | Err(error) => return Err(self.lost(&error)),
                 Ok(None) => {}

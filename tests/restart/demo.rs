@@ -291,7 +291,7 @@ const WHAT: [&str; 17] = [
     "no answer in 10 s",
     "other answers than 200",
     "could not be begun (the load's own machine)",
-    "lost in a crash: the gateway that was killed may have had them",
+    "lost in a crash: begun before the SIGKILL, the gateway may have had them",
     "sent again as RFC 9110 allows (kept connections)",
     "wait: p50, p99, longest",
     "wait of those that came during a restart",
