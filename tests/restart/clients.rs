@@ -28,8 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// Addresses that clients come from in turn: ports of one alone would run out in TIME-WAIT.
 const SOURCES: u64 = 64;
-/// Every so many new ones ask late, and how late.
-const THOUGHTFUL: u32 = 10;
+/// How late those ask that ask late.
 const THOUGHT: Duration = Duration::from_millis(20);
 /// Keepers, and how often each asks.
 const KEEPERS: usize = 20;
@@ -90,15 +89,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins it: so many new connections a second.
-    pub fn begin(to: SocketAddrV4, rate: u32) -> Load {
+    /// Begins it: so many new connections a second, of which one in `late` asks late.
+    pub fn begin(to: SocketAddrV4, rate: u32, late: u32) -> Load {
         // Each that waits has a descriptor.
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || Crowd::new(to).run(rate, &seen));
+        let thread = std::thread::spawn(move || Crowd::new(to).run(rate, late, &seen));
         Load { stop, thread }
     }
 
@@ -152,7 +151,7 @@ impl Crowd {
         }
     }
 
-    fn run(mut self, rate: u32, stop: &AtomicBool) -> Counts {
+    fn run(mut self, rate: u32, late: u32, stop: &AtomicBool) -> Counts {
         let began = Instant::now();
         let pause = KEEPER_INTERVAL / KEEPERS as u32;
         let (mut new, mut kept, mut look) = (0, 0, began);
@@ -165,7 +164,7 @@ impl Crowd {
             if !stopped && next_new <= now {
                 new += 1;
                 self.counts.new += 1;
-                let thought = if new % THOUGHTFUL == 0 { THOUGHT } else { Duration::ZERO };
+                let thought = if new % late == 0 { THOUGHT } else { Duration::ZERO };
                 self.begin(next_new, None, thought);
             }
             if !stopped && next_kept <= now {

@@ -22,6 +22,8 @@ pub struct Effort {
 
 /// From the signal to the port that is free: the bound that a stop has.
 const STOP_BOUND: Duration = Duration::from_secs(3);
+/// One in so many new clients asks a moment after it has connected.
+const LATE: u32 = 10;
 /// Clients that wait in the backlog of a gateway that is killed.
 const WAITING: usize = 100;
 
@@ -129,7 +131,7 @@ impl Gateway {
 /// Runs one side.
 pub fn side(effort: Effort, listens: bool) -> Side {
     let mut gateway = Gateway::start(listens);
-    let load = Load::begin(gateway.address, effort.rate);
+    let load = Load::begin(gateway.address, effort.rate, LATE);
     let mut changes = Vec::new();
     for crash in order(effort) {
         // The load is what this is about; it is to be a steady one before each change.

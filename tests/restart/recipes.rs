@@ -11,9 +11,11 @@ use std::time::Duration;
 const SHOWN: [&str; 2] = ["0.0.0.0:8080", "127.0.0.1:8080"];
 const SHOWN_PORT: &str = "8080";
 
-const RESTARTS: usize = 3;
+const RESTARTS: usize = 5;
 /// New connections a second: these programs are not built for speed.
 const RATE: u32 = 50;
+/// One in so many asks late, so that each restart meets some that are connected and silent.
+const LATE: u32 = 2;
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// A recipe: its heading, the program that it needs, and whether clients are to notice nothing.
@@ -119,7 +121,7 @@ pub fn run(recipe: &Recipe) {
     let kitchen = Kitchen::set_up(recipe);
     let run = kitchen.start();
     run.event("ready", 1);
-    let load = Load::begin(kitchen.address, RATE);
+    let load = Load::begin(kitchen.address, RATE, LATE);
     let in_place = kitchen.options.iter().any(|option| option == "in-place");
     for count in 1..=RESTARTS {
         // The load is to be a steady one before each restart.
