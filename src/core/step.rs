@@ -80,6 +80,8 @@ impl Step<'_> {
                 }
                 state.phase = Phase::Running;
                 state.failed = false;
+                // With `--exit-when all` somebody may have asked for it after the limit.
+                state.gave_up = false;
                 if self.config.knows_readiness() {
                     state.readiness = Readiness::NotYet;
                     state.ready_since = None;

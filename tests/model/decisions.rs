@@ -3,7 +3,8 @@
 
 use clawinit::config::{CodeSet, Config, ExitWhen, KillMode, RestartMode, RestartStyle};
 use clawinit::core::{
-    Action, Cause, Crashes, End, Event, Limit, Next, Note, Notice, Phase, State, Status, Stop, step,
+    Action, Cause, Crashes, End, Event, Limit, Next, Note, Notice, Phase, Readiness, State, Status,
+    Stop, step,
 };
 use clawinit::signal::Signal;
 use std::time::Duration;
@@ -288,5 +289,32 @@ fn a_deadline_that_has_not_come_changes_nothing() {
         }
         let early = after(&config(RestartMode::Always), state, NOW, Event::DeadlinePassed);
         assert_eq!(early, (state, vec![]), "{phase:?}");
+    }
+}
+
+#[test]
+fn an_extension_of_a_start_that_gives_nothing_more_is_not_told() {
+    let grace = Config { notify: true, start_grace: Some(s(30)), ..config(RestartMode::Never) };
+    let config = Config { start_grace_max: Some(s(60)), ..grace };
+    let starts = State { readiness: Readiness::NotYet, due: Some(s(125)), ..running() };
+    for (seconds, told) in [(24, false), (25, false), (26, true)] {
+        let extend = Event::Notified(Notice::Extend(s(seconds)));
+        let (state, actions) = after(&config, starts, NOW, extend);
+        assert_eq!(!actions.is_empty(), told, "{seconds} s: {actions:?}");
+        assert_eq!(state.due, Some(s(100 + seconds.max(25))), "{seconds} s");
+    }
+}
+
+/// Its program had gone on in other processes, which a word of theirs brings to an end.
+#[test]
+fn whoever_gave_up_does_not_begin_anew() {
+    let failing = Phase::Failing { limit: Some(Limit::Kill(s(120))) };
+    let last = Some(End::Reaped(Status::Exited(1)));
+    let rest = State { phase: failing, child: None, failed: true, last, ..running() };
+    let none_left = Event::Reaped { leftovers: false };
+    for (gave_up, expected) in [(false, Phase::Starting), (true, Phase::Exited { code: 1 })] {
+        let before = State { gave_up, ..rest };
+        let (state, _) = after(&config(RestartMode::Always), before, NOW, none_left);
+        assert_eq!(state.phase, expected, "gave up: {gave_up}");
     }
 }

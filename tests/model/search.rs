@@ -215,6 +215,7 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
         let asks = matches!(status, Status::Exited(c) if config.restart_codes.contains(c));
         let failed = book.failed || code != 0 && !config.success_codes.contains(code);
         let comes_back = by_itself
+            && !book.gave_up
             && !config.no_restart_codes.contains(code)
             && match config.restart {
                 RestartMode::Never => false,
@@ -307,6 +308,12 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
     let gave_up = actions.contains(&Action::Note(Note::RestartLimit));
     assert_eq!(gave_up, too_many, "{}", told("I12: the limit follows from the times alone"));
     book.gave_up |= gave_up;
+    if let Event::Spawned(_) = event {
+        book.gave_up = false; // it was asked for all the same
+    }
+    // What it was asked to end for is over once it is ready anew.
+    let in_place = |a: &Action| matches!(a, Action::Note(Note::RestartedInPlace { .. }));
+    book.failed &= !actions.iter().any(in_place);
     for action in actions {
         if let Action::Note(Note::NextGeneration { cause, delay }) = action {
             let doubled = config.restart_delay * (1 << (book.in_a_row.saturating_sub(1)).min(8));

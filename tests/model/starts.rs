@@ -12,12 +12,12 @@ const fn s(seconds: u64) -> Duration {
 fn started(config: &Config, generation: u32, cause: Option<Cause>) -> State {
     let mut state = State::new(1);
     (state.generation, state.cause, state.restarts) = (generation, cause, [5, 6, 7]);
-    (state.failed, state.ready_since) = (true, Some(s(50)));
+    (state.failed, state.gave_up, state.ready_since) = (true, true, Some(s(50)));
     let actions = step(config, &mut state, s(100), Event::Spawned(7));
     assert!(actions.as_slice().is_empty(), "{actions:?}");
     assert_eq!((state.phase, state.child), (Phase::Running, Some(7)));
     assert_eq!((state.generation, state.started), (generation + 1, s(100)));
-    assert!(!state.failed, "that was another generation");
+    assert!(!state.failed && !state.gave_up, "that was another generation");
     // One that cannot say when it is ready is so from its start.
     let ready = (!config.knows_readiness()).then_some(s(100));
     assert_eq!(state.ready_since, ready);

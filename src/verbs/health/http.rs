@@ -357,12 +357,13 @@ impl<W: Wire> Incoming<W> {
         let mut at = 0;
         loop {
             let (line, size) = match parse_chunk_size(&self.bytes[at..]) {
-                Ok(Status::Complete(found)) => found,
+                // The parser takes a line without a digit for a size of 0, the end of the body.
+                Ok(Status::Complete(found)) if self.bytes[at].is_ascii_hexdigit() => found,
                 Ok(Status::Partial) if self.bytes.len() - at <= MAX_CHUNK_LINE => {
                     self.more_of_a_chunk(&mut at)?;
                     continue;
                 }
-                Ok(Status::Partial) | Err(_) => {
+                Ok(_) | Err(_) => {
                     let line = shown(&self.bytes[at..]);
                     return Err(format!("a chunk of the body without a size: {line}"));
                 }
@@ -450,5 +451,32 @@ fn why(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => Errno(number).to_string(),
         None => text.trim_start_matches("failed to lookup address information: ").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Wire for &[u8] {
+        fn read(&mut self, piece: &mut [u8], _timeout: Duration) -> io::Result<usize> {
+            Read::read(self, piece)
+        }
+    }
+
+    /// The body of an answer with these chunks.
+    fn body(chunks: &str) -> Result<Vec<u8>, String> {
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        read_answer(answer.as_bytes(), Duration::from_secs(60)).and_then(|answer| answer.body)
+    }
+
+    #[test]
+    fn a_chunk_without_a_size_is_no_end_of_the_body() {
+        assert_eq!(body("3\r\nabc\r\n0\r\n\r\n"), Ok(b"abc".to_vec()));
+        assert_eq!(body("3;x=y\r\nabc\r\n0;x=y\r\n\r\n"), Ok(b"abc".to_vec()));
+        for chunks in [";x=y\r\n\r\n", "\r\n\r\n", "3\r\nabc\r\n;\r\n\r\n", " \r\n", "\t;\r\n"] {
+            let wrong = body(chunks).expect_err(chunks);
+            assert!(wrong.starts_with("a chunk of the body without a size"), "{chunks:?}: {wrong}");
+        }
     }
 }
