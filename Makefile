@@ -7,6 +7,7 @@
 # make conformance  what users rely on, beside tini, dumb-init and catatonit: docs/conformance.md
 # make load         100,000 orphans, 10,000 restarts, storms of signals, how exact a grace is (minutes)
 # make soak         a mixture of everything, for an hour; make soak TIME=10m SEED=7
+# make demo-restart restarts and crashes under a steady load, with --listen and without (minutes)
 # make faults       every error of every system call of PID 1, and what it needs used up or absent
 #                   make faults FULL=1 SEED=N: each error at each place (a quarter of an hour)
 # make images       clawinit:scratch, clawinit:debian, clawinit:alpine-like in the local Docker
@@ -32,9 +33,9 @@ CARGO  := cargo
 export TARGET
 
 .PHONY: build build-all run test test-fast test-engines test-openclaw conformance images bench \
-	bench-gateway size attack fuzz mutants audit miri sanitize load soak faults gateway-crashes \
-	gateway-faults gateway-drains gateway-crowd gateway-reliability simulate lint setup clean
-	bench-gateway size attack model fuzz mutants audit miri sanitize load soak faults lint setup clean
+	bench-gateway size attack model fuzz mutants audit miri sanitize load soak demo-restart faults \
+	gateway-crashes gateway-faults gateway-drains gateway-crowd gateway-reliability simulate lint \
+	setup clean
 
 build:
 	@scripts/setup build
@@ -74,6 +75,9 @@ load: build
 
 soak: build
 	@scripts/soak $(or $(TIME),1h)
+
+demo-restart: build
+	@scripts/demo-restart
 
 faults: build
 	SEED=$(or $(SEED),1) FULL=$(FULL) CLAWINIT_BIN=$(CURDIR)/target/$(TARGET)/release/clawinit \

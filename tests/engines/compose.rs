@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const DOCKER: Engine = Engine::Docker;
@@ -177,6 +178,34 @@ pub fn the_file_brings_back_a_gateway_that_crashed() {
         });
         container.ready();
         assert_eq!(container.recall("key"), "acknowledged");
+    });
+}
+
+/// Restarts by Compose under clients that come one after the other.
+pub fn a_restart_refuses_no_client() {
+    with_each(|project, container| {
+        let stop = AtomicBool::new(false);
+        let client = || {
+            let mut answered = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let (code, body) =
+                    http::ask(project.address, "GET", "/status", "", "").expect("an answer");
+                assert_eq!(code, 200, "{body}");
+                answered += 1;
+            }
+            answered
+        };
+        let answered: u32 = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+            for generation in 2..=4 {
+                project.say(&["kill", "-s", "USR1", "gateway"]).fine();
+                container.says(&format!("generation {generation} is ready"));
+            }
+            stop.store(true, Ordering::Relaxed);
+            clients.into_iter().map(|client| client.join().expect("a client")).sum()
+        });
+        println!("{:?}: {answered} requests over 3 restarts", project.program);
+        assert!(answered > 100, "{answered} requests are no load");
     });
 }
 

@@ -109,6 +109,7 @@ fn groups() -> Vec<Group> {
         group! { compose:
             the_file_starts_a_healthy_gateway_with_its_limits_on_its_port,
             the_file_brings_back_a_gateway_that_crashed,
+            a_restart_refuses_no_client,
             gateway_stop_from_inside_leaves_the_service_down,
             compose_down_is_graceful,
             the_token_can_come_from_a_secret,
