@@ -267,7 +267,7 @@ type Text = Box<[u8; 48]>;
 
 impl Environment {
     /// The variables of `given` (environ(7)), without those that `drop` names and with `added`.
-    /// Those of [`OF_PID`] will name the child where they named us.
+    /// LISTEN_PID and WATCHDOG_PID will name the child where they named us.
     pub fn new(
         given: impl Iterator<Item = &'static CStr>,
         drop: impl Fn(&[u8]) -> bool,

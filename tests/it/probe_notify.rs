@@ -73,10 +73,11 @@ fn another(text: &str) -> Child {
 /// One line for each connection, from the socket that was handed in.
 fn serve() {
     let generation = std::env::var("CLAWINIT_GENERATION").expect("CLAWINIT_GENERATION");
+    // Of whatever family it is, which std's listeners are particular about.
+    let listener = sys::own(3);
     loop {
-        // Of whatever family it is, which std's listeners are particular about.
-        let client = nix::sys::socket::accept(3).expect("a client");
-        let _ = writeln!(std::fs::File::from(sys::own(client)), "{generation}");
+        let client = nix::sys::socket::accept(&listener).expect("a client");
+        let _ = writeln!(std::fs::File::from(client), "{generation}");
     }
 }
 

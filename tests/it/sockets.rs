@@ -229,10 +229,14 @@ pub fn a_port_that_clawinit_keeps_open_is_no_port_held_by_leftovers() {
     let port = free_port();
     let listen = format!("--listen=127.0.0.1:{port}");
     let watch = format!("--port={port}");
-    let run = Init::new(&[&listen, &watch]).role(&["says", "print:ready", "wait:10", "exit:75"]);
+    let run = Init::new(&[&listen, &watch]).role(&[
+        "generations",
+        "1=says,print:ready,wait:10,exit:75",
+        "*=says,print:again,wait:15,exit:0",
+    ]);
     run.says("ready");
     run.usr1();
-    run.event("started", 2);
+    run.says("again");
     assert!(run.events("port-held").is_empty(), "{:?}", run.events("port-held"));
     run.term();
     let done = run.finish();
