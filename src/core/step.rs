@@ -638,6 +638,12 @@ impl Step<'_> {
     fn proceed(&mut self, next: Next) {
         match next {
             Next::Leave => {
+                // SIGKILL was sent earlier, at a restart's or a sweep's deadline, and took until
+                // after the stop's.
+                let killed = matches!(self.state.ending(), Some(Limit::GiveUp(_)));
+                if let Some(stop) = self.state.stop.as_mut().filter(|_| killed) {
+                    stop.overdue |= self.now >= stop.deadline;
+                }
                 let code = exit_code(self.config, self.state);
                 self.state.phase = Phase::Exited { code };
                 self.todo.push(Action::Exit(code));

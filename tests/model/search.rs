@@ -333,6 +333,11 @@ fn advance(config: &Config, node: &Node, now: Duration, event: Event) -> Node {
             );
         }
     }
+    if let (Phase::Exited { .. }, Some(Limit::GiveUp(_)), Some(stop)) =
+        (state.phase, before.ending(), state.stop)
+    {
+        book.overdue |= now >= stop.deadline;
+    }
     if let Phase::Exited { code } = state.phase {
         let after_start_failure = matches!(book.last, Some(End::NotStarted(_)));
         assert!(

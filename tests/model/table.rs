@@ -694,3 +694,15 @@ fn a_child_that_is_ready_again_in_place_has_not_failed() {
     let actions = step(&config, &mut state, NOW, exited);
     assert_eq!(actions.as_slice().last(), Some(&Action::Exit(0)), "{actions:?}");
 }
+
+#[test]
+fn a_stop_that_sigkill_ended_after_its_deadline_was_not_done_in_time() {
+    let config = Config { stop_exit_code: Some(9), ..config(Child) };
+    // SIGKILL came at the deadline of the restart before it, and took until after the stop's.
+    let phase = Phase::Sweeping { next: LEAVE, limit: OVER_102 };
+    for (deadline, code) in [(102, 9), (100, 3)] {
+        let mut after = stopped(state(phase, false), deadline, false);
+        let _ = step(&config, &mut after, NOW, Event::Reaped { leftovers: false });
+        assert_eq!(after.phase, Phase::Exited { code }, "deadline at {deadline} s");
+    }
+}

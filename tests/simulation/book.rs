@@ -363,9 +363,9 @@ impl Book {
         self.lingering && self.child.is_none()
     }
 
-    /// Whether a generation is steady only once it has said so: where it is asked to, or has.
+    /// Whether a generation is steady only once it has said so: where it is asked to.
     fn says_when_it_is_ready(&self) -> bool {
-        self.rules.knows_readiness || self.ready_since.is_some()
+        self.rules.knows_readiness
     }
 
     /// Nobody has asked the child, or what goes on of its program, to end.
@@ -553,6 +553,8 @@ impl World {
                 self.broken("it waits for what it does not sweep".into());
             }
         }
+        self.word_is_due_anew();
+        let book = &self.book;
         let due = |what: &str, deadline: Option<Time>, since: Time| {
             let Some(deadline) = deadline else { return };
             let latest = deadline + (busy - since) + MOMENT;
@@ -820,6 +822,24 @@ impl World {
                 self.fails(now);
             }
             _ => {}
+        }
+    }
+
+    /// clawinit did not run itself when the word was due: the child has its time once more.
+    fn word_is_due_anew(&mut self) {
+        const OVERSLEPT: Time = 1_000_000_000;
+        let (now, rules) = (self.now(), self.rules());
+        let late = self.book.word_due.is_some_and(|(due, _)| now + MOMENT >= due + OVERSLEPT);
+        if late && self.book.runs() {
+            self.word_is_due_in(match self.book.readiness {
+                Readiness::NotYet | Readiness::Reloading => rules.start_grace,
+                Readiness::Unknown | Readiness::Ready => rules.watchdog,
+                Readiness::Stopping => Some(rules.restart_grace),
+            });
+            // clawinit has looked at the clock a moment ago.
+            if let Some((due, _)) = &mut self.book.word_due {
+                *due -= MOMENT;
+            }
         }
     }
 
@@ -1292,10 +1312,16 @@ impl World {
         let went_on = went_on || self.rules().all && book.fate == Fate::Unsure;
         let left = went_on && self.others().next().is_some();
         let overdue = match stop.and_then(|stop| stop.deadline) {
+            // Asked for after SIGKILL: its deadline is the end of the wait for that.
+            None if book.escalated.is_some() => vec![false, true],
             None => vec![false],
             Some(deadline) => match book.escalated {
                 Some(at) if at.abs_diff(deadline) <= book.stalled => vec![false, true],
-                Some(at) => vec![at >= deadline],
+                Some(at) if at >= deadline => vec![true],
+                // What SIGKILL has ended before the deadline is in time, and what it took until
+                // after it is not; whether it ended anything then, the book does not know.
+                Some(_) if self.now() >= deadline => vec![false, true],
+                Some(_) => vec![false],
                 None if self.now() < deadline => vec![false],
                 None => vec![false, true],
             },
