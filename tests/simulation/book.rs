@@ -17,6 +17,9 @@ const KILL_WAIT: Time = 2 * SECOND;
 /// What its own calls may take, between something and what is done about it.
 const MOMENT: Time = MS / 2;
 
+/// How many datagrams are read before a request is acted on, where they come faster than that.
+const READ_BEFORE_A_REQUEST: usize = 16;
+
 /// A stop or a restart that was asked for.
 #[derive(Clone, Copy, Debug)]
 struct Request {
@@ -87,6 +90,8 @@ pub struct Book {
     restart: Option<Request>,
     /// The signal of a request that is to be acted on.
     taken: Option<u8>,
+    /// How many datagrams were read since.
+    read: usize,
     /// The child is to end because a word of it did not come.
     failing: Option<Request>,
     /// In this generation, that is.
@@ -215,6 +220,7 @@ impl Book {
             tell: None,
             restart: None,
             taken: None,
+            read: 0,
             failing: None,
             failed: false,
             readiness: Readiness::Unknown,
@@ -553,7 +559,7 @@ impl World {
                 self.broken("it waits for what it does not sweep".into());
             }
         }
-        self.word_is_due_anew();
+        let overslept = self.overslept();
         let book = &self.book;
         let due = |what: &str, deadline: Option<Time>, since: Time| {
             let Some(deadline) = deadline else { return };
@@ -568,7 +574,9 @@ impl World {
         let requests = [book.stop, book.restart, book.failing].into_iter().flatten();
         let since = requests.map(|request| request.busy).min().unwrap_or(0);
         if let Some((at, since)) = book.word_due.filter(|_| book.runs()) {
-            due("a word of the child", Some(at), since);
+            // It has not looked yet, or has looked a moment ago and given the child its time anew.
+            let at = if overslept { self.due_anew().map(|time| now + time) } else { Some(at) };
+            due("a word of the child", at, since);
         }
         if book.child.is_some() {
             due(
@@ -659,7 +667,7 @@ impl World {
         self.book.received[usize::from(signal)] += 1;
         if self.asks_for_a_stop(signal) || self.asks_for_a_restart(signal) {
             // What was said before the request was not said in answer to it.
-            self.book.taken = Some(signal);
+            (self.book.taken, self.book.read) = (Some(signal), 0);
             if !self.has_ear {
                 self.heard_all();
             }
@@ -779,16 +787,19 @@ impl World {
             let whether = if heard { "hears" } else { "does not listen to" };
             format!("{whether} {}: {words:?}", w.named(datagram.sender))
         });
-        if !heard {
-            return;
-        }
         match words {
+            _ if !heard => {}
             Words::ReadyAndAlive => {
                 self.noticed(Words::Ready);
                 self.noticed(Words::Alive);
             }
             Words::Garbage | Words::TooLong => {}
             words => self.noticed(words),
+        }
+        // Of a flood no more is read before a request than waits in such a socket.
+        self.book.read += 1;
+        if self.book.read == READ_BEFORE_A_REQUEST {
+            self.heard_all();
         }
     }
 
@@ -825,21 +836,30 @@ impl World {
         }
     }
 
-    /// clawinit did not run itself when the word was due: the child has its time once more.
-    fn word_is_due_anew(&mut self) {
-        const OVERSLEPT: Time = 1_000_000_000;
-        let (now, rules) = (self.now(), self.rules());
-        let late = self.book.word_due.is_some_and(|(due, _)| now + MOMENT >= due + OVERSLEPT);
-        if late && self.book.runs() {
-            self.word_is_due_in(match self.book.readiness {
-                Readiness::NotYet | Readiness::Reloading => rules.start_grace,
-                Readiness::Unknown | Readiness::Ready => rules.watchdog,
-                Readiness::Stopping => Some(rules.restart_grace),
-            });
-            // clawinit has looked at the clock a moment ago.
-            if let Some((due, _)) = &mut self.book.word_due {
-                *due -= MOMENT;
-            }
+    /// Whether clawinit did not run itself for a second or more when the word was due.
+    fn overslept(&self) -> bool {
+        self.book.word_due.is_some_and(|(due, _)| self.now() + MOMENT >= due + SECOND)
+    }
+
+    /// How long a child has once more then.
+    fn due_anew(&self) -> Option<Time> {
+        let rules = self.rules();
+        match self.book.readiness {
+            Readiness::NotYet | Readiness::Reloading => rules.start_grace,
+            Readiness::Unknown | Readiness::Ready => rules.watchdog,
+            Readiness::Stopping => Some(rules.restart_grace),
+        }
+    }
+
+    /// clawinit says that it gives it that.
+    pub fn gives_time_anew(&mut self) {
+        if !self.overslept() || !self.book.runs() {
+            self.broken("it says that it did not run when the child's word was due".into());
+        }
+        self.word_is_due_in(self.due_anew());
+        // It looked at the clock a moment ago.
+        if let Some((due, _)) = &mut self.book.word_due {
+            *due -= MOMENT;
         }
     }
 
