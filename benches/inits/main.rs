@@ -59,7 +59,8 @@ fn start(began: u64, words: &[&str]) -> i32 {
 
 /// The rows whose figures noise hardly moves, and the start.
 fn size(clawinit: &Path) -> Result<bool> {
-    let inits = Init::find(clawinit)?;
+    let mut inits = Init::find(clawinit)?;
+    inits.push(Init::with_sockets(clawinit)?);
     let rows = rows::small(&inits)?;
     print!("{}", print::table(&inits, &rows));
     let broken: Vec<String> =
