@@ -62,10 +62,10 @@ impl Init {
         let path = std::fs::canonicalize(clawinit)
             .map_err(|error| format!("{}: {error}", clawinit.display()))?;
         Ok(Init {
-            name: "--listen --notify",
+            name: "with sockets",
             path: Some(path),
             is_noise_check: true,
-            options: &["--listen=127.0.0.1:18998,127.0.0.1:18999", "--notify", "--start-grace=1h"],
+            options: &["--listen=127.0.0.1:18998,127.0.0.1:18999", "--notify", "--start-grace=60m"],
         })
     }
 

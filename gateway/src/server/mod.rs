@@ -32,7 +32,7 @@ use crate::http::body::Room;
 use crate::http::response::Response;
 use crate::lock;
 use crate::notify::{News, Notify};
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::sockets::{Listener, Place};
 use crate::state::{Reason, Stamp, State, Status};
 use crate::store::cache::Cache;
@@ -205,9 +205,12 @@ impl Server {
         let waker = Arc::new(Waker::new(poll.registry(), DISK)?);
         let way_back = Answers { sender: answers_end, waker: Arc::clone(&waker) };
         let folder = setup.folder.clone();
-        thread::Builder::new()
-            .name("disk".to_owned())
-            .spawn(move || disk::run(folder, setup.closed_as, jobs_end, way_back))?;
+        thread::Builder::new().name("disk".to_owned()).spawn(move || {
+            // Signals are the loop's: one that this thread had to take first would find the
+            // loop with a connection that came after it.
+            signals::hold();
+            disk::run(folder, setup.closed_as, jobs_end, way_back)
+        })?;
         let now = Instant::now();
         Ok(Self {
             poll,

@@ -142,7 +142,8 @@ fn a_check_that_takes_its_time_is_announced_and_ready_comes_behind_it() {
     let mut gateway = Gateway::spawn(ear.told(start(&folder)), &folder);
     let message = ear.news();
     let longest: u64 = message.value("EXTEND_TIMEOUT_USEC").unwrap().parse().unwrap();
-    assert!((20_000_000..60_000_000).contains(&longest), "{message:?}");
+    // Of up to three attempts.
+    assert!((60_000_000..180_000_000).contains(&longest), "{message:?}");
     let holder = fs::read_to_string(folder.state().join("gateway.lock")).unwrap();
     let holder: serde_json::Value = serde_json::from_str(&holder).unwrap();
     gateway.port = holder["port"].as_u64().unwrap() as u16;
