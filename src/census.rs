@@ -47,9 +47,10 @@ pub struct Orphan {
     pub resident_bytes: u64,
 }
 
-/// Counts, as seen from `/proc`. `clawinit`, `child`, `exporter`: their pids. Errors: there is no
+/// Counts, as seen from `/proc`. `clawinit`: its pid; `own`: those of the child and of its own
+/// helpers, which are no orphans. Errors: there is no
 /// `/proc` to read, or it counts pids as clawinit does not, or it hides other users' processes.
-pub fn take(clawinit: i32, child: Option<i32>, exporter: Option<i32>) -> io::Result<Census> {
+pub fn take(clawinit: i32, own: [Option<i32>; 3]) -> io::Result<Census> {
     if !descendants::proc_is_ours() {
         return Err(io::Error::other("/proc is not there, or is that of another PID namespace"));
     }
@@ -69,12 +70,12 @@ pub fn take(clawinit: i32, child: Option<i32>, exporter: Option<i32>) -> io::Res
     Ok(Census {
         pids_current: pids(&groups, "pids.current"),
         pids_max: pids(&groups, "pids.max"),
-        ..of(&seen, clawinit, [child, exporter], now)
+        ..of(&seen, clawinit, own, now)
     })
 }
 
 /// What these processes are, without the control group. `seen`: by pid.
-fn of(seen: &[Process], clawinit: i32, own: [Option<i32>; 2], now: Duration) -> Census {
+fn of(seen: &[Process], clawinit: i32, own: [Option<i32>; 3], now: Duration) -> Census {
     Census {
         processes: seen.len() as u64,
         zombies: zombies(seen, clawinit),
@@ -88,7 +89,7 @@ fn of(seen: &[Process], clawinit: i32, own: [Option<i32>; 2], now: Duration) -> 
 pub fn of_stats<'a>(
     stats: impl Iterator<Item = &'a [u8]>,
     clawinit: i32,
-    own: [Option<i32>; 2],
+    own: [Option<i32>; 3],
     now: Duration,
 ) -> Census {
     let mut seen: Vec<Process> = stats.filter_map(parse).collect();
@@ -204,7 +205,7 @@ fn zombies(seen: &[Process], clawinit: i32) -> Vec<Zombies> {
     zombies
 }
 
-fn orphans(seen: &[Process], clawinit: i32, own: [Option<i32>; 2], now: Duration) -> Vec<Orphan> {
+fn orphans(seen: &[Process], clawinit: i32, own: [Option<i32>; 3], now: Duration) -> Vec<Orphan> {
     let is_orphan = |place: &usize| {
         let process = &seen[*place];
         process.parent == clawinit && !process.zombie && !own.contains(&Some(process.pid))
@@ -330,7 +331,7 @@ mod tests {
             process(7, "old", 'D', 1, 400),
         ];
         let now = Duration::from_secs(10);
-        let found = orphans(&seen, 1, [Some(2), Some(3)], now);
+        let found = orphans(&seen, 1, [Some(2), Some(3), None], now);
         let found: Vec<_> = found.iter().map(|o| (o.pid, o.name.as_str(), o.age)).collect();
         let seconds = Duration::from_secs;
         assert_eq!(found, [(7, "old", seconds(6)), (4, "young", seconds(1))]);
@@ -341,16 +342,16 @@ mod tests {
     fn ages_do_not_overflow() {
         for born in [u64::MAX, 1 << 40, 4_294_967_296] {
             let seen = [process(4, "x", 'S', 1, born)];
-            assert_eq!(orphans(&seen, 1, [None; 2], Duration::from_secs(1))[0].age, Duration::ZERO);
+            assert_eq!(orphans(&seen, 1, [None; 3], Duration::from_secs(1))[0].age, Duration::ZERO);
         }
     }
 
     #[test]
     fn the_census_of_this_machine_counts_this_process() {
         let own = std::process::id() as i32;
-        let census = take(own, None, None).expect("a census");
+        let census = take(own, [None; 3]).expect("a census");
         assert!(census.processes >= 1, "{census:?}");
-        let gone = take(i32::MAX, None, None).expect_err("no such pid");
+        let gone = take(i32::MAX, [None; 3]).expect_err("no such pid");
         assert!(gone.to_string().contains("does not show"), "{gone}");
     }
 }

@@ -37,7 +37,13 @@ pub fn main(start: &Start) -> u8 {
         return 2;
     };
     let mut pause = PAUSE;
-    while probe.ask().is_err() {
+    let mut told = String::new();
+    while let Err(instead) = probe.ask() {
+        // For the line that PID 1 writes when the time is up.
+        if instead != told {
+            let _ = notify::send(&superior, &format!("STATUS=--ready-url: {instead}"));
+            told = instead;
+        }
         std::thread::sleep(pause);
         pause = (pause * 2).min(PAUSE_MAX);
     }

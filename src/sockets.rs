@@ -92,13 +92,19 @@ fn no_address(written: &str) -> String {
 /// Checks the variables of `--listen-env`: one for each socket, in their order. Errors: what is
 /// wrong, and what to write.
 pub fn check_variables(list: &str) -> Result<(), String> {
-    for name in list.split(',') {
+    for (place, name) in list.split(',').enumerate() {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let first = name.bytes().next();
         if first.is_none_or(|b| b.is_ascii_digit()) || !name.bytes().all(plain) {
             return Err(format!(
                 "\"{name}\" is no name of a variable; write capital letters, digits and _, like HTTP_FD"
             ));
+        }
+        if list.split(',').take(place).any(|before| before == name) {
+            return Err(format!("\"{name}\" is there twice; write a variable for each socket"));
+        }
+        if name.starts_with("LISTEN_") || name.starts_with("WATCHDOG_") || name == "NOTIFY_SOCKET" {
+            return Err(format!("{name} has a meaning of its own; write another, like HTTP_FD"));
         }
     }
     Ok(())
@@ -165,7 +171,7 @@ mod tests {
         for right in ["FD", "HTTP_FD,ADMIN_FD", "_x9"] {
             assert_eq!(check_variables(right), Ok(()), "{right}");
         }
-        for wrong in ["", "A,", "9A", "A-B", "A=B", "Ä"] {
+        for wrong in ["", "A,", "9A", "A-B", "A=B", "Ä", "A,B,A", "LISTEN_FDS", "NOTIFY_SOCKET"] {
             assert!(check_variables(wrong).is_err(), "{wrong}");
         }
     }

@@ -183,18 +183,21 @@ impl Step<'_> {
                 self.note(Note::Ready { after });
                 self.ready();
             }
+            // Said again it changes nothing, or whoever says it for ever would have for ever.
+            (Notice::Reloading, Readiness::Reloading) | (Notice::Stopping, Readiness::Stopping) => {
+            }
             (Notice::Reloading, _) => {
                 self.note(Note::Reloading);
                 self.state.readiness = Readiness::Reloading;
                 self.state.due = self.config.start_grace.map(|grace| self.now + grace);
             }
-            // From here on it may be too busy to give signs of life; it has as long as one who
-            // was asked to end.
+            // From here on it may be too busy to give signs of life, and it accepts nobody any
+            // more; it has as long as one who was asked to end.
             (Notice::Stopping, _) => {
                 self.note(Note::EndsItself);
                 self.state.readiness = Readiness::Stopping;
-                self.state.due =
-                    watchdog.map(|time| self.now + time.max(self.config.restart_grace));
+                let time = watchdog.unwrap_or_default().max(self.config.restart_grace);
+                self.state.due = Some(self.now + time);
             }
             (Notice::Alive, Readiness::Unknown | Readiness::Ready) => {
                 self.state.due = watchdog.map(|time| self.now + time);

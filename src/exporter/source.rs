@@ -95,7 +95,8 @@ fn count(page: &Snapshot) -> Counted {
     // The page may not name us yet: PID 1 writes it when it has started us.
     let own = std::process::id() as i32;
     Counted {
-        census: census::take(page.pid, page.child, Some(own)).map_err(|error| error.to_string()),
+        census: census::take(page.pid, [page.child, Some(own), page.prober])
+            .map_err(|error| error.to_string()),
         port_held: page.port.map(|port| port::listener(port).is_some()),
     }
 }

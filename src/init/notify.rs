@@ -124,7 +124,7 @@ impl Init {
             let (sender, text) = (datagram.sender, datagram.text);
             self.kept.page.update(|w| w.add(at::NOTICES, 0, 1));
             if self.prober_pid() == Some(sender) && sender != 0 {
-                self.happened(Event::Notified(Notice::Ready));
+                self.heard_of(text);
             } else if self.speaks_for_child(sender) {
                 self.heard(text);
             } else {
@@ -132,6 +132,17 @@ impl Init {
             }
         }
         true
+    }
+
+    /// What who asks for readiness says of the child.
+    fn heard_of(&mut self, text: &[u8]) {
+        for said in notice::said(text) {
+            match said {
+                Said::Notice(Notice::Ready) => self.happened(Event::Notified(Notice::Ready)),
+                Said::Notice(_) => {}
+                Said::Status(answer) => self.keep_answer(answer),
+            }
+        }
     }
 
     fn heard(&mut self, text: &[u8]) {

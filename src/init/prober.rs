@@ -9,8 +9,9 @@ use crate::kernel::signals::Mask;
 use crate::kernel::spawn::{self, Environment, Handed, Program};
 use crate::kernel::{clock, kill, reap};
 use crate::prober::NAME;
-use crate::report::{Span, Value};
+use crate::report::{Span, Value, Words};
 use crate::signal::Signal;
+use crate::status::layout as at;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(super) struct Prober {
     pid: Option<i32>,
     /// It got SIGKILL from clawinit.
     ended: bool,
+    /// What the URL answered last instead of what is wanted.
+    answer: String,
     /// When to start it; `None`: it runs, or is not needed.
     next: Option<Duration>,
 }
@@ -35,7 +38,7 @@ impl Prober {
         environment.set("NOTIFY_SOCKET", address);
         let [url, body, json] = words.map(CStr::to_owned);
         let words = [NAME.to_owned(), url, body, json];
-        Prober { words, environment, pid: None, ended: false, next: None }
+        Prober { words, environment, pid: None, ended: false, answer: String::new(), next: None }
     }
 
     /// When it is to be started.
@@ -54,6 +57,19 @@ impl Init {
     pub(super) fn ask_for_readiness(&mut self) {
         if let Some(prober) = &mut self.prober {
             prober.next = Some(Duration::ZERO);
+            prober.answer.clear();
+        }
+    }
+
+    /// What the URL answered last, for the line that says that it did not become ready; empty: it
+    /// was not asked, or did not answer yet.
+    pub(super) fn answer(&self) -> &str {
+        self.prober.as_ref().map_or("", |prober| &prober.answer)
+    }
+
+    pub(super) fn keep_answer(&mut self, answer: &[u8]) {
+        if let Some(prober) = &mut self.prober {
+            prober.answer = Words(answer).to_string();
         }
     }
 
@@ -62,6 +78,7 @@ impl Init {
         let Some(prober) = &mut self.prober else { return };
         prober.next = None;
         if let Some(pid) = prober.pid.take() {
+            self.kept.page.update(|w| w.set(at::PROBER, 0));
             let _ = kill::process(pid, Signal::KILL);
             reap::wait(pid, END_WAIT);
             // The wait may have taken the SIGCHLD of another.
@@ -103,6 +120,7 @@ impl Init {
         match started {
             Ok(pid) => {
                 (prober.pid, prober.ended, prober.next) = (Some(pid), false, None);
+                self.kept.page.update(|w| w.set(at::PROBER, pid as u64));
                 let fields = [("pid", Value::Number(pid.into()))];
                 let said = format_args!("pid {pid} asks --ready-url whether the child is ready");
                 self.log.line(Level::Debug, "prober-started", said, &fields);
@@ -120,6 +138,7 @@ impl Init {
     pub(super) fn prober_ended(&mut self, pid: i32, status: Status) {
         let Some(prober) = &mut self.prober else { return };
         prober.pid = None;
+        self.kept.page.update(|w| w.set(at::PROBER, 0));
         if !prober.ended {
             prober.next = Some(clock::monotonic() + DELAY);
             let fields = [

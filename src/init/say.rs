@@ -317,7 +317,6 @@ impl Init {
                 self.log.line(Level::Info, "reloading", said, &[self.generation_field()]);
             }
             Note::EndsItself => {
-                self.tell_superior("STOPPING=1");
                 let said = format_args!(
                     "the child says that it is about to end (STOPPING=1), which nobody asked it to"
                 );
@@ -339,7 +338,11 @@ impl Init {
                     _ => "",
                 };
                 let grace = Span(self.config.start_grace.unwrap_or_default());
-                let why = format!("is not ready{again} within {grace} (--start-grace)");
+                let answer = match self.answer() {
+                    "" => String::new(),
+                    answer => format!(", {answer}"),
+                };
+                let why = format!("is not ready{again} within {grace} (--start-grace){answer}");
                 self.failed(Fault::NotReady, &why, signal);
             }
             Note::NoSignOfLife(signal) => {

@@ -212,8 +212,11 @@ pub const FAULT: Field = STATUS_TEXT.then(1);
 /// The same of the generation that ended last.
 pub const LAST_FAULT: Field = FAULT.then(1);
 
+/// The pid of who asks `--ready-url`; 0: nobody does.
+pub const PROBER: Field = LAST_FAULT.then(1);
+
 /// How many words are used.
-pub const USED: usize = LAST_FAULT.at + LAST_FAULT.words;
+pub const USED: usize = PROBER.at + PROBER.words;
 
 const _: () = assert!(USED <= page::WORDS);
 const _: () = assert!(crate::report::Asker::KEPT == REQUEST_COMMAND_WORDS * 8);

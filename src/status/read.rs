@@ -105,6 +105,8 @@ pub struct Snapshot {
     pub port: Option<u16>,
     /// The exporter's pid.
     pub exporter: Option<i32>,
+    /// The pid of who asks `--ready-url`.
+    pub prober: Option<i32>,
     /// How often it was started again.
     pub exporter_restarts: u64,
     /// When one that has ended is started again.
@@ -267,6 +269,7 @@ pub fn parse(bytes: &[u8]) -> Result<Snapshot, Unreadable> {
         restart_by: Signal::new(page.get(at::RESTART_BY) as i32),
         port: page.some(at::PORT).map(|port| port as u16),
         exporter: page.some(at::EXPORTER).map(|pid| pid as i32),
+        prober: page.some(at::PROBER).map(|pid| pid as i32),
         exporter_restarts: page.get(at::EXPORTER_RESTARTS),
         exporter_due: page.some(at::EXPORTER_DUE).map(Duration::from_nanos),
         received: page.array::<{ signal::MAX as usize + 1 }>(at::RECEIVED).to_vec(),

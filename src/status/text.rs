@@ -136,7 +136,7 @@ fn own_word(text: &mut Lines, page: &Snapshot, now: Duration) {
     }
     if page.notices_refused > 0 {
         let refused = counted(page.notices_refused, "notification", "notifications");
-        text.line("refused", &format!("{refused}: the sender was not the child"));
+        text.line("refused", &format!("{refused}: the sender does not speak for the child"));
     }
 }
 

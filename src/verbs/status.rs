@@ -95,7 +95,7 @@ fn count(found: &Found, page: &Snapshot) -> Option<Census> {
     if !found.same_namespace {
         return None;
     }
-    census::take(found.pid, page.child, page.exporter).ok()
+    census::take(found.pid, [page.child, page.exporter, page.prober]).ok()
 }
 
 /// What has to change for a reader of lines to be told again.

@@ -142,7 +142,10 @@ fn main() {
             whoever_has_started_clawinit_is_told_what_the_child_says,
             a_sigio_that_somebody_sends_is_forwarded_all_the_same,
             a_child_that_was_frozen_with_clawinit_has_its_time_anew,
-            the_last_words_of_a_child_are_heard_before_its_end;
+            the_last_words_of_a_child_are_heard_before_its_end,
+            a_child_that_says_again_and_again_that_it_ends_is_told_once_and_has_its_grace,
+            a_child_that_restarts_by_its_code_is_no_end_for_who_has_started_clawinit,
+            the_line_of_a_start_that_took_too_long_has_what_the_url_answered;
         alone:
     );
     tests!(all, sockets;

@@ -271,3 +271,42 @@ pub fn the_last_words_of_a_child_are_heard_before_its_end() {
         done.text()
     );
 }
+
+pub fn a_child_that_says_again_and_again_that_it_ends_is_told_once_and_has_its_grace() {
+    let again = ["says", "say:STOPPING=1", "say:STOPPING=1", "say:STOPPING=1", "stay"];
+    let run = Init::new(&["--notify", "--restart-grace=300ms"]).role(&again);
+    let done = run.finish_with(137);
+    assert_eq!(done.events("ends-itself").len(), 1, "{}", done.text());
+    assert_eq!(done.events("hung").len(), 1, "{}", done.text());
+}
+
+pub fn a_child_that_restarts_by_its_code_is_no_end_for_who_has_started_clawinit() {
+    let name = format!("clawinit-test-code-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("an address");
+    let superior = UnixDatagram::bind_addr(&address).expect("a socket");
+    superior.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let run = Init::new(&["--notify", "--stable-after=0s"])
+        .variable("NOTIFY_SOCKET", &format!("@{name}"))
+        .role(&[
+            "generations",
+            "1=says,say:READY=1,say:STOPPING=1,exit:75",
+            "*=says,say:READY=1,wait:15,exit:0",
+        ]);
+    let heard = || {
+        let mut text = [0; 64];
+        let length = superior.recv(&mut text).unwrap_or_else(|e| run.fail(&format!("told: {e}")));
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    assert_eq!([heard(), heard()], ["READY=1", "READY=1"]);
+    run.term();
+    assert_eq!(heard(), "STOPPING=1");
+    run.finish_with(0);
+}
+
+pub fn the_line_of_a_start_that_took_too_long_has_what_the_url_answered() {
+    let url = format!("--ready-url=http://127.0.0.1:{}/", free_port());
+    let run = Init::new(&[&url, "--start-grace=1500ms"]).role(&["says", "wait:15", "exit:0"]);
+    let done = run.finish_with(1);
+    let line = done.events("not-ready")[0]["message"].to_string();
+    assert!(line.contains("--ready-url: ") && line.contains("refused"), "{line}");
+}

@@ -160,7 +160,7 @@ fn a_child_that_reloads_by_itself() {
         &heard(),
         [
             "(ready after 10s) | Ready due@105",
-            "(reloading) | Reloading due@130",
+            "-",
             "(ends itself) | Stopping due@120",
             "-",
             "(failed), tell SIGABRT | failing kill@120 | Reloading",
@@ -178,7 +178,7 @@ fn a_child_that_ends_by_itself_has_the_restart_grace() {
         [
             "(ready after 10s) | Ready due@105",
             "(reloading) | Reloading due@130",
-            "(ends itself) | Stopping due@120",
+            "-",
             "-",
             "(failed), tell SIGABRT | failing kill@120 | Stopping",
             "-",
@@ -205,7 +205,7 @@ fn a_child_of_which_only_life_is_expected() {
 }
 
 #[test]
-fn without_a_watchdog_nothing_is_due_of_a_child_that_is_ready() {
+fn without_a_watchdog_nothing_but_its_end_is_due_of_a_child() {
     let config = Config { watchdog: None, start_grace: None, ..heard() };
     notices(
         "no watchdog",
@@ -214,7 +214,7 @@ fn without_a_watchdog_nothing_is_due_of_a_child_that_is_ready() {
         [
             "(ready after 10s) | Ready",
             "(reloading) | Reloading",
-            "(ends itself) | Stopping",
+            "(ends itself) | Stopping due@120",
             "-",
             "(failed), tell SIGABRT | failing kill@120",
             "-",

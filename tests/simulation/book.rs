@@ -781,7 +781,13 @@ impl World {
     pub fn heard(&mut self, datagram: Datagram) {
         let pid = self.processes[datagram.sender].pid;
         let asks = self.find(pid).is_some_and(|id| self.processes[id].role == Role::Prober);
-        let words = if asks { Words::Ready } else { datagram.words };
+        // Whoever has asked says no more than this; another may have had its pid.
+        let words = match datagram.words {
+            Words::ReadyAndAlive if asks => Words::Ready,
+            Words::Ready => Words::Ready,
+            _ if asks => Words::Garbage,
+            words => words,
+        };
         let heard = asks || self.speaks(pid);
         self.say(|w| {
             let whether = if heard { "hears" } else { "does not listen to" };
@@ -812,13 +818,16 @@ impl World {
         match words {
             Words::Ready if readiness == Readiness::Ready => {}
             Words::Ready => self.is_ready(),
+            Words::Reloading if readiness == Readiness::Reloading => {}
+            Words::Stopping if readiness == Readiness::Stopping => {}
             Words::Reloading => {
                 self.book.readiness = Readiness::Reloading;
                 self.word_is_due_in(rules.start_grace);
             }
             Words::Stopping => {
                 self.book.readiness = Readiness::Stopping;
-                self.word_is_due_in(rules.watchdog.map(|time| time.max(rules.restart_grace)));
+                let time = rules.watchdog.unwrap_or_default().max(rules.restart_grace);
+                self.word_is_due_in(Some(time));
             }
             Words::Alive if [Readiness::Unknown, Readiness::Ready].contains(&readiness) => {
                 self.word_is_due_in(rules.watchdog);
@@ -888,7 +897,7 @@ impl World {
     /// where there are none to tell.
     fn silence_of_those_that_go_on(&mut self) {
         let late = self.book.word_due.is_some_and(|(due, _)| self.now() >= due);
-        if late && self.book.runs() && self.book.child.is_none() {
+        if late && !self.overslept() && self.book.runs() && self.book.child.is_none() {
             let at = self.book.woke;
             self.fails(at);
         }

@@ -59,7 +59,7 @@ fn stats(data: &[u8]) {
     let clawinit = 1;
     let now = Duration::from_secs(1_000);
     let lines = || data.split(|byte| *byte == 0xff);
-    let census = census::of_stats(lines(), clawinit, [Some(2), None], now);
+    let census = census::of_stats(lines(), clawinit, [Some(2), None, None], now);
     let zombies: u64 = census.zombies.iter().map(|parent| parent.count).sum();
     let people = zombies + census.orphans.len() as u64;
     assert!(people <= census.processes, "{census:?}");
