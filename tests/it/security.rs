@@ -379,7 +379,9 @@ pub fn a_verb_signals_the_process_that_it_looked_at_and_no_number() {
 /// By a map of its own it could change the page behind the seals' back.
 pub fn the_page_cannot_be_mapped_for_writing() {
     let run = Init::new(&[]).role(&["record", "exit=15:0"]).ready();
-    let page = run.until("a status page", || page_of(&run));
+    // It has its seals once it can be read: they follow the making of it by microseconds.
+    run.until("a page to read", || (run.verb(&["status"]).code == Some(0)).then_some(()));
+    let page = page_of(&run).expect("a status page");
     let page = OpenOptions::new().read(true).write(true).open(page).expect("open the page");
     sys::map(&page, false).expect("map it for reading");
     let refused = sys::map(&page, true).expect_err("map it for writing");
