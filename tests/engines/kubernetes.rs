@@ -225,7 +225,9 @@ pub fn a_stop_from_inside_comes_back_under_restart_policy_always() {
     let (code, body) = pod.ask("PUT", "/memory/key", "kept");
     assert!((200..300).contains(&code), "{code} {body}");
     let said = pod.container.exec(&["openclaw", "gateway", "stop"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    // Podman 4.3 may lose the exit code of an exec whose container is started again at once.
+    let is_lost = said.err.contains("exec died event") && said.out.contains("graceful shutdown");
+    assert!(said.code == Some(0) || is_lost, "{said:?}");
     until("the container to be started again", || {
         let state = pod.container.inspect("{{.RestartCount}} {{.State.Running}}");
         (state == "1 true").then_some(())
