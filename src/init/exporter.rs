@@ -5,7 +5,7 @@ use super::Init;
 use crate::config::Level;
 use crate::core::Status;
 use crate::kernel::signals::Mask;
-use crate::kernel::spawn::{self, Environment, Handed, Program};
+use crate::kernel::spawn::{self, Environment, Failure, Handed, Program};
 use crate::kernel::{Errno, clock, descendants, kill, reap};
 use crate::report::{Span, Value};
 use crate::signal::Signal;
@@ -26,7 +26,7 @@ pub(super) const END_WAIT: Duration = Duration::from_secs(1);
 pub const NAME: &CStr = c"clawinit-exporter";
 
 /// The program that a helper executes: this one.
-pub(super) const PROGRAM: &CStr = c"/proc/self/exe";
+const PROGRAM: &CStr = c"/proc/self/exe";
 
 /// The exporter as PID 1 knows it.
 pub(super) struct Exporter {
@@ -64,6 +64,31 @@ impl Exporter {
     }
 }
 
+/// Starts this program again as a helper of PID 1's, by the name that `words` begins with. `user`:
+/// whom it becomes, as the child does.
+pub(super) fn start_helper(
+    words: &[CString],
+    environment: &mut Environment,
+    user: Option<(u32, u32)>,
+    handed: Handed,
+) -> Result<i32, Failure> {
+    let mut argv: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    spawn::spawn(&mut Program {
+        places: &[PROGRAM.to_owned()],
+        argv: &argv,
+        shell: None,
+        environment,
+        mask: Mask::NONE,
+        ignores_children: false,
+        terminal: None,
+        folder: None,
+        user,
+        no_new_privs: true,
+        handed,
+    })
+}
+
 impl Init {
     /// Its pid while it runs.
     pub(super) fn exporter_pid(&self) -> Option<i32> {
@@ -80,21 +105,8 @@ impl Init {
             return;
         }
         let again = exporter.started != Duration::ZERO;
-        let mut argv: Vec<_> = exporter.words.iter().map(|word| word.as_ptr()).collect();
-        argv.push(std::ptr::null());
-        let started = spawn::spawn(&mut Program {
-            places: &[PROGRAM.to_owned()],
-            argv: &argv,
-            shell: None,
-            environment: &mut exporter.environment,
-            mask: Mask::NONE,
-            ignores_children: false,
-            terminal: None,
-            folder: None,
-            user: self.config.user,
-            no_new_privs: true,
-            handed: Handed::One(page),
-        });
+        let (words, environment) = (&exporter.words, &mut exporter.environment);
+        let started = start_helper(words, environment, self.config.user, Handed::One(page));
         exporter.started = now;
         match started {
             Ok(pid) => {

@@ -2,11 +2,10 @@
 //! generation is ready, or when that is gone.
 
 use super::Init;
-use super::exporter::{END_WAIT, PROGRAM};
+use super::exporter::{END_WAIT, start_helper};
 use crate::config::Level;
 use crate::core::{Phase, Readiness, Status};
-use crate::kernel::signals::Mask;
-use crate::kernel::spawn::{self, Environment, Handed, Program};
+use crate::kernel::spawn::{Environment, Handed};
 use crate::kernel::{clock, kill, reap};
 use crate::prober::NAME;
 use crate::report::{Span, Value, Words};
@@ -102,22 +101,8 @@ impl Init {
         if prober.next.is_none_or(|next| clock::monotonic() < next) {
             return;
         }
-        let mut argv: Vec<_> = prober.words.iter().map(|word| word.as_ptr()).collect();
-        argv.push(std::ptr::null());
-        let started = spawn::spawn(&mut Program {
-            places: &[PROGRAM.to_owned()],
-            argv: &argv,
-            shell: None,
-            environment: &mut prober.environment,
-            mask: Mask::NONE,
-            ignores_children: false,
-            terminal: None,
-            folder: None,
-            user: self.config.user,
-            no_new_privs: true,
-            handed: Handed::Nothing,
-        });
-        match started {
+        let (words, environment) = (&prober.words, &mut prober.environment);
+        match start_helper(words, environment, self.config.user, Handed::Nothing) {
             Ok(pid) => {
                 (prober.pid, prober.ended, prober.next) = (Some(pid), false, None);
                 self.kept.page.update(|w| w.set(at::PROBER, pid as u64));
